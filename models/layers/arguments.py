@@ -1,0 +1,55 @@
+"""Checks of constructor arguments: each returns the value in its standard form or says why not."""
+
+import difflib
+
+import numpy as np
+
+
+def positive_int(value, name):
+    """Return `value` as an int of at least 1."""
+    if not _is_positive_int(value):
+        raise ValueError(f"`{name}` must be a positive int. Received: {name}={value!r}")
+    return int(value)
+
+
+def positive_ints(value, count, name):
+    """Return `value`, a sequence of `count` positive ints, as a tuple."""
+    is_sequence = isinstance(value, tuple | list)
+    if not (is_sequence and len(value) == count and all(map(_is_positive_int, value))):
+        raise ValueError(
+            f"`{name}` must be a tuple of {count} positive ints. Received: {name}={value!r}"
+        )
+    return tuple(map(int, value))
+
+
+def per_axis(value, rank, name):
+    """Return `rank` positive ints from a sequence of them, or from one int for every axis."""
+    if isinstance(value, tuple | list):
+        return positive_ints(value, rank, name)
+    return (positive_int(value, name),) * rank
+
+
+def fraction(value, name):
+    """Return `value` as a float of at least 0 and less than 1."""
+    if not (isinstance(value, int | float | np.floating) and 0 <= value < 1):
+        raise ValueError(
+            f"`{name}` must be a number of at least 0 and less than 1. Received: {name}={value!r}"
+        )
+    return float(value)
+
+
+def one_of(value, choices, name):
+    """Return `value` if it is one of the `choices`, which are strings."""
+    choices = tuple(choices)
+    if value not in choices:
+        nearest = difflib.get_close_matches(str(value), choices, n=1, cutoff=0)
+        raise ValueError(
+            f"`{name}` must be one of {', '.join(map(repr, choices))}. "
+            f"Did you mean {nearest[0]!r}? Received: {name}={value!r}"
+        )
+    return value
+
+
+def _is_positive_int(value):
+    # A bool is an int to Python, but never a size.
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value > 0

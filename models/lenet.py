@@ -1,0 +1,69 @@
+"""LeNet: convolutions and pools in turn, then dense layers.
+
+Modern in three ways: ReLU, max pooling and batch normalization stand where the paper has a
+scaled tanh, trained subsampling and none.
+
+Reference: LeCun et al., 1998. Gradient-based learning applied to document recognition.
+"""
+
+from keras import layers
+
+from models.classifier import classifier, image_input
+from models.layers import BatchNorm, Conv2D, MaxPool2D
+from models.layers.arguments import fraction, positive_int
+
+# Layers C1, C3, C5 and F6 of the paper's figure 2, whose width is 6. It pads its 28x28 digits to
+# 32x32 for C1 alone, which is the same as padding there and nowhere else.
+WIDTH = 6
+CONVOLUTIONS = ((6, "same"), (16, "valid"))
+DENSE_UNITS = (120, 84)
+
+
+def scaled(size, width):
+    """Return the paper's `size` of a layer, in a network of another `width`."""
+    return max(1, size * width // WIDTH)
+
+
+def norm_relu(x, batch_norm, name):
+    """Apply batch normalization, where asked for, and ReLU."""
+    if batch_norm:
+        x = BatchNorm(name=f"{name}_norm")(x)
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def lenet(input_shape, num_classes, width=18, batch_norm=True, dropout_rate=0.4):
+    """Build a LeNet that maps 0-255 images to logits.
+
+    Args:
+        input_shape: 3 ints. Height and width, both at least 12, and channels.
+        num_classes: int. Number of logits.
+        width: int. Filters of the first convolution; the other layers grow with it. 6 gives the
+            sizes of the paper.
+        batch_norm: bool. Whether each layer but the last normalizes before its ReLU.
+        dropout_rate: float. Share of the dense layers' activations dropped in training.
+
+    Example:
+
+    >>> lenet((28, 28, 1), num_classes=10, width=6, batch_norm=False).count_params()
+    61706
+    """
+    width = positive_int(width, "width")
+    dropout_rate = fraction(dropout_rate, "dropout_rate")
+    image, x = image_input(input_shape, smallest=12)
+    for index, (filters, padding) in enumerate(CONVOLUTIONS, start=1):
+        conv = Conv2D(
+            scaled(filters, width), 5, padding=padding, use_bias=not batch_norm, name=f"conv{index}"
+        )
+        x = norm_relu(conv(x), batch_norm, name=f"conv{index}")
+        x = MaxPool2D(name=f"pool{index}")(x)
+    x = layers.Flatten(name="flatten")(x)
+    for index, units in enumerate(DENSE_UNITS, start=1):
+        dense = layers.Dense(
+            scaled(units, width),
+            use_bias=not batch_norm,
+            kernel_initializer="he_normal",
+            name=f"dense{index}",
+        )
+        x = norm_relu(dense(x), batch_norm, name=f"dense{index}")
+        x = layers.Dropout(dropout_rate, name=f"dense{index}_dropout")(x)
+    return classifier(image, x, num_classes, name="lenet")
