@@ -1,0 +1,129 @@
+"""From probabilities to answers, and answers as people and programs read them."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from serving.errors import ConvoyError
+from serving.image import read_pixels
+
+
+class Answer(NamedTuple):
+    """One class a network thinks of, and how likely it finds it."""
+
+    label: str
+    index: int
+    probability: float
+
+
+def top_k(probabilities: np.ndarray, labels: Sequence[str], k: int) -> list[Answer]:
+    """List the `k` likeliest classes, likeliest first; the lower index wins a tie.
+
+    Example:
+
+    >>> top_k(np.array([0.25, 0.5, 0.25]), ["bag", "coat", "shirt"], k=2)
+    [Answer(label='coat', index=1, probability=0.5), Answer(label='bag', index=0, probability=0.25)]
+
+    Raises:
+        ConvoyError: a probability is not a number.
+    """
+    if not np.isfinite(probabilities).all():
+        raise ConvoyError(
+            "The model gave no answer: expected finite probabilities, received "
+            f"{np.asarray(probabilities)[:3]}...; it may be damaged, so export it again."
+        )
+    order = np.argsort(-np.asarray(probabilities), kind="stable")[:k]
+    return [Answer(labels[i], i, float(probabilities[i])) for i in map(int, order)]
+
+
+class Answering(Protocol):
+    """What any route looks like from here."""
+
+    @property
+    def path(self) -> Path:
+        """The file or folder that answers."""
+        ...
+
+    @property
+    def route(self) -> str | None:
+        """The route's name, `None` outside a bundle."""
+        ...
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Names of the classes."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        ...
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """Answer one image: uint8 `(height, width, channels)` to float32 `(classes,)`."""
+        ...
+
+
+def as_json(model: Answering, file: str, answers: list[Answer], milliseconds: float) -> str:
+    """One image's answers as one line of JSON."""
+    return json.dumps(
+        {
+            "file": file,
+            "answers": [answer._asdict() for answer in answers],
+            "route": model.route,
+            "model": str(model.path),
+            "milliseconds": round(milliseconds, 3),
+        }
+    )
+
+
+def as_rows(file: str, answers: list[Answer], milliseconds: float, width: int) -> str:
+    """One image's answers as rows of a table of 80 columns; `width` is the first one's."""
+    name = file if len(file) <= width else "..." + file[3 - width :]
+    starts = [f"{name:{width}}  {milliseconds:7.2f}"] + [" " * (width + 9)] * len(answers)
+    return "\n".join(
+        f"{start}  {answer.probability:6.1%}  {answer.label:.30}"
+        for start, answer in zip(starts, answers, strict=False)
+    )
+
+
+def print_answers(
+    model: Answering, files: Sequence[str], top: int, json_lines: bool, program: str
+) -> int:
+    """Print the answers for every image that can be read; say what is wrong with the others.
+
+    Args:
+        model: any route.
+        files: image files.
+        top: how many classes to name.
+        json_lines: one JSON object a line instead of a table.
+        program: who speaks, in errors.
+
+    Returns:
+        The exit code: 0, or 2 if an image could not be read.
+    """
+    width = min(31, max(map(len, [*files, "image"])))
+    if not json_lines:
+        print(f"{'image':{width}}  {'ms':>7}  {'chance':>6}  class")
+    exit_code = 0
+    for file in files:
+        try:
+            pixels = read_pixels(file, model.shape)
+            began = time.perf_counter()
+            probabilities = model.probabilities(pixels)
+            milliseconds = 1000 * (time.perf_counter() - began)
+        except ConvoyError as error:
+            print(f"{program}: {error}", file=sys.stderr)
+            exit_code = error.exit_code
+            continue
+        answers = top_k(probabilities, model.labels, top)
+        if json_lines:
+            print(as_json(model, file, answers, milliseconds), flush=True)
+        else:
+            print(as_rows(file, answers, milliseconds, width), flush=True)
+    return exit_code

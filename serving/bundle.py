@@ -1,0 +1,259 @@
+"""The bundle: the one contract between training and everything that runs afterwards.
+
+A bundle is a folder with a `manifest.json` that names every exported file, its
+sha256, what it scored on the test split and whether the gate lets it ship.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from serving.errors import ConvoyError, GateFailed, nearest
+
+# Raised when an older reader could misunderstand a newer manifest.
+SCHEMA = 1
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class File:
+    """One file on disk: its path inside the bundle, sha256 and size in bytes."""
+
+    path: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """What the network takes: raw values 0-255, `(height, width, channels)`."""
+
+    name: str
+    height: int
+    width: int
+    channels: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """`(height, width, channels)`."""
+        return (self.height, self.width, self.channels)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Whether a route may ship, and each reason why not."""
+
+    passed: bool
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a route scored on the whole test split, in its own runtime.
+
+    Fractions lie in 0-1; latencies are milliseconds for one image, on one thread
+    for TFLite and on the runtime's own threads for the SavedModel. `agreement` is
+    with the trained network, `signatures` that of each further way in.
+    """
+
+    images: int
+    accuracy: float
+    agreement: float
+    worst_class: str
+    worst_class_drop: float
+    latency_p50_ms: float
+    latency_p99_ms: float
+    signatures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Route:
+    """One way to get an answer: `saved_model`, `tflite-fp32`, `tflite-int8`, ...
+
+    `path` is the file, or the folder `saved_model/<name>/<version>`. `evidence`
+    and `gate` are `None` until the route has been verified.
+    """
+
+    route: str
+    path: str
+    files: tuple[File, ...]
+    evidence: Evidence | None = None
+    gate: Gate | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Size of all the route's files together."""
+        return sum(file.bytes for file in self.files)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of `manifest.json`."""
+
+    schema: int
+    name: str
+    version: int
+    task: str
+    labels: tuple[str, ...]
+    input: ImageSpec
+    output: str
+    provenance: dict[str, Any]
+    routes: tuple[Route, ...]
+
+    def to_json(self) -> str:
+        """Render as indented JSON, ending with a newline."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, source: str) -> "Manifest":
+        """Parse the text of a manifest; `source` names it in errors.
+
+        Raises:
+            ConvoyError: the text is damaged, or was written by a newer version.
+        """
+        try:
+            content = json.loads(text)
+            schema = int(content["schema"])
+            if schema <= SCHEMA:
+                return cls._from_content(content)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConvoyError(
+                f"{source} is damaged: expected a bundle manifest, received {error!r}; "
+                "export the run again."
+            ) from error
+        raise ConvoyError(
+            f"{source} was made by a newer version: expected manifest schema {SCHEMA} or older, "
+            f"received {schema}; upgrade with `pip install --upgrade convoy`."
+        )
+
+    @classmethod
+    def _from_content(cls, content: dict[str, Any]) -> "Manifest":
+        return cls(
+            schema=int(content["schema"]),
+            name=content["name"],
+            version=int(content["version"]),
+            task=content["task"],
+            labels=tuple(content["labels"]),
+            input=ImageSpec(**content["input"]),
+            output=content["output"],
+            provenance=dict(content["provenance"]),
+            routes=tuple(_route(each) for each in content["routes"]),
+        )
+
+
+def _route(content: dict[str, Any]) -> Route:
+    evidence, gate = content["evidence"], content["gate"]
+    return Route(
+        route=content["route"],
+        path=content["path"],
+        files=tuple(File(**each) for each in content["files"]),
+        evidence=Evidence(**evidence) if evidence else None,
+        gate=Gate(bool(gate["passed"]), tuple(gate["reasons"])) if gate else None,
+    )
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk: its folder and its manifest."""
+
+    folder: Path
+    manifest: Manifest
+
+    def route(self, name: str) -> Route:
+        """Find a route by name.
+
+        Raises:
+            ConvoyError: the bundle has no such route.
+        """
+        for route in self.manifest.routes:
+            if route.route == name:
+                return route
+        known = [route.route for route in self.manifest.routes]
+        raise ConvoyError(f"{self.folder} has no route `{name}`: {nearest(name, known)}")
+
+    def checked(self, name: str, allow_unproven: bool = False) -> Path:
+        """Path of a route's file or folder, after its hashes and its gate were checked.
+
+        Args:
+            name: the route, for example `tflite-int8`.
+            allow_unproven: take a route that failed the gate, or never went through it.
+
+        Raises:
+            ConvoyError: the route or one of its files is missing or damaged.
+            GateFailed: the gate did not pass this route.
+        """
+        route = self.route(name)
+        if not allow_unproven:
+            require_gate(route, self.folder)
+        for file in route.files:
+            check(self.folder, file)
+        return self.folder / route.path
+
+
+def open_bundle(folder: str | Path) -> Bundle:
+    """Read the bundle in `folder`; no file but the manifest is opened.
+
+    Raises:
+        ConvoyError: not a bundle, or its manifest is damaged or too new.
+    """
+    folder = Path(folder)
+    manifest = folder / MANIFEST
+    try:
+        text = manifest.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConvoyError(
+            f"{folder} is not a bundle: expected a readable {MANIFEST} in it, received "
+            f"{type(error).__name__}; pass the `bundle` folder of a finished run."
+        ) from error
+    return Bundle(folder, Manifest.from_json(text, source=str(manifest)))
+
+
+def require_gate(route: Route, folder: Path) -> None:
+    """Raise `GateFailed` unless the gate passed this route."""
+    if route.gate is None:
+        raise GateFailed(
+            f"`{route.route}` in {folder} is unproven: no gate has run; "
+            "run `convoy verify` on its run."
+        )
+    if not route.gate.passed:
+        raise GateFailed(
+            f"`{route.route}` in {folder} may not ship: {'; '.join(route.gate.reasons)}; "
+            "choose a route that passed, or allow unproven files to look at it anyway."
+        )
+
+
+def check(folder: Path, file: File) -> None:
+    """Compare a file with its hash.
+
+    Raises:
+        ConvoyError: the file is missing, cut short or changed.
+    """
+    try:
+        found = digest(folder / file.path)
+    except OSError as error:
+        raise ConvoyError(
+            f"{folder / file.path} cannot be read ({error.strerror}): expected {file.bytes} bytes "
+            "as the manifest says; copy the bundle again or export the run again."
+        ) from error
+    if found != file.sha256:
+        raise ConvoyError(
+            f"{folder / file.path} is damaged: expected sha256 {file.sha256[:12]}..., received "
+            f"{found[:12]}...; copy the bundle again or export the run again."
+        )
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file, in hexadecimal."""
+    sha256 = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            sha256.update(block)
+    return sha256.hexdigest()
+
+
+def file_entry(folder: Path, path: str) -> File:
+    """Describe the file at `path` inside `folder`."""
+    return File(path, digest(folder / path), (folder / path).stat().st_size)

@@ -1,0 +1,172 @@
+"""Answers for image files on a device: numpy, Pillow and a TFLite runtime, nothing more.
+
+    convoy-edge BUNDLE photo.png
+    convoy-edge model.tflite *.jpg --json
+
+From Python, `load("bundle").answers("photo.png")`.
+"""
+
+import argparse
+import contextlib
+import io
+import logging
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from serving.answers import print_answers
+from serving.bundle import MANIFEST, Bundle, open_bundle
+from serving.errors import ConvoyError
+from serving.silence import muted
+from serving.tflite import EdgeModel
+
+DEFAULT_ROUTE = "tflite-fp32"
+PATIENCE_SECONDS = 10
+
+
+def mentions(manifest: Path, name: str) -> bool:
+    """Whether a manifest names a file; other programs have a `manifest.json` too."""
+    try:
+        return name in manifest.read_text("utf-8", "replace")
+    except OSError:
+        return False
+
+
+def owner(path: Path) -> tuple[Bundle, str] | None:
+    """Find the bundle around a file, and the route under which it lists the file."""
+    path = path.resolve()
+    for folder in path.parents:
+        if mentions(folder / MANIFEST, path.name):
+            bundle = open_bundle(folder)
+            for route in bundle.manifest.routes:
+                if (folder / route.path).resolve() == path:
+                    return bundle, route.route
+    return None
+
+
+def survives(attempt: Callable[[], object]) -> bool:
+    """Try something in a forked child: a damaged file can crash or hang a runtime."""
+    if not hasattr(os, "fork"):
+        return True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # The child runs no other thread.
+        child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(PATIENCE_SECONDS)
+        with contextlib.suppress(BaseException):
+            attempt()
+        os._exit(0)
+    return not os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def try_out(path: Path) -> None:
+    """Load a file and answer a black image."""
+    model = EdgeModel(path)
+    model.probabilities(np.zeros(model.shape, np.uint8))
+
+
+def load(
+    source: str | Path,
+    route: str | None = None,
+    num_threads: int = 1,
+    allow_unproven: bool = False,
+) -> EdgeModel:
+    """Load a route of a bundle, or a `.tflite` file.
+
+    Hash and gate are checked for every file that a bundle lists, also when the
+    file itself is given. A file without a bundle has labels `class 0`, `class 1`, ...
+
+    Raises:
+        ConvoyError: the source is missing, damaged, or no image classifier.
+        GateFailed: the gate did not pass the route.
+    """
+    source = Path(source)
+    if not source.exists():
+        raise ConvoyError(
+            f"{source} does not exist: expected a bundle folder or a .tflite file, "
+            "received neither; check the path."
+        )
+    found = (open_bundle(source), route or DEFAULT_ROUTE) if source.is_dir() else owner(source)
+    if found:
+        bundle, route = found
+        path = bundle.checked(route, allow_unproven)
+        return EdgeModel(path, bundle.manifest.labels, num_threads, route)
+    if not survives(lambda: try_out(source)):
+        raise ConvoyError(
+            f"{source} cannot be run: expected a whole TensorFlow Lite model, received one that "
+            "crashes the runtime; export it again."
+        )
+    return EdgeModel(source, num_threads=num_threads)
+
+
+def positive(text: str) -> int:
+    """Parse a number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    command = argparse.ArgumentParser(
+        prog="convoy-edge",
+        description="Say what images show, without TensorFlow.",
+        epilog="An image that cannot be read is reported and the others are still answered. "
+        "Exit code: 0 all answered, 2 bad input, 3 the gate did not pass the model.",
+    )
+    add = command.add_argument
+    add("source", metavar="BUNDLE_OR_TFLITE", help="a bundle folder or a .tflite file")
+    add("images", metavar="IMAGE", nargs="+", help="image files")
+    add("--route", help=f"which file of the bundle to run (default: {DEFAULT_ROUTE})")
+    add("--top", type=positive, default=3, metavar="K", help="answers per image (default: 3)")
+    add("--json", action="store_true", help="print one JSON object per image and line")
+    add("--threads", type=positive, default=1, metavar="N", help="threads (default: 1)")
+    add("--allow-unproven", action="store_true", help="run a file that the gate did not pass")
+    return command
+
+
+def run(options: argparse.Namespace) -> int:
+    """Load the model and answer; returns the exit code."""
+    try:
+        with muted():
+            model = load(options.source, options.route, options.threads, options.allow_unproven)
+    except ConvoyError as error:
+        print(f"convoy-edge: {error}", file=sys.stderr)
+        return error.exit_code
+    if model.route is None:
+        print(
+            f"convoy-edge: note: no bundle lists {model.path}, so nothing proves it and its "
+            "classes have no names.",
+            file=sys.stderr,
+        )
+    return print_answers(model, options.images, options.top, options.json, "convoy-edge")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command `convoy-edge`; returns its exit code."""
+    options = parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    # Pillow also remarks on oddities that do not keep it from reading an image.
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return run(options)
+        except BrokenPipeError:
+            # The reader, `head` perhaps, has seen enough.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except KeyboardInterrupt:
+            return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,400 @@
+"""A device answers right, fast, without TensorFlow, and says clearly when it cannot."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from serving import edge, tflite
+from serving.answers import top_k
+from serving.bundle import Gate
+from serving.edge import load, main
+from serving.errors import ConvoyError, GateFailed
+from serving.tflite import EdgeModel, Tensor, dequantised, quantised
+from tests.serving.conftest import LABELS, SHAPE, with_gate
+
+probabilities = st.lists(st.floats(0, 1, width=32), min_size=1, max_size=12)
+
+
+def oracle(pixels, kernel):
+    """The tiny network in plain NumPy: quarters averaged, one dense layer, softmax."""
+    height, width, channels = pixels.shape
+    quarters = pixels.reshape(2, height // 2, 2, width // 2, channels).mean(axis=(1, 3)) / 255
+    powers = np.exp(quarters.reshape(-1) @ kernel)
+    return powers / powers.sum()
+
+
+def kernel(channels):
+    """The weights that `export_tiny.py` draws."""
+    return np.random.default_rng(channels).normal(size=(4 * channels, 3)).astype(np.float32)
+
+
+def random_image(channels=1, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (8, 6, channels), np.uint8)
+
+
+def command(*arguments, **options):
+    """Run `convoy-edge` as a process of its own."""
+    line = [sys.executable, "-m", "serving.edge", *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, check=False, **options)
+
+
+@given(probabilities, st.integers(1, 15))
+def test_top_k_sorts_as_python_sorts(values, k):
+    labels = [f"label {index}" for index in range(len(values))]
+    order = sorted(range(len(values)), key=lambda index: (-values[index], index))[:k]
+    found = top_k(np.array(values, np.float32), labels, k)
+    assert [answer.index for answer in found] == order
+    assert [answer.probability for answer in found] == [values[index] for index in order]
+    assert [answer.label for answer in found] == [labels[index] for index in order]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_none_are_no_answer(value):
+    with pytest.raises(ConvoyError, match="expected finite probabilities"):
+        top_k(np.array([0.5, value]), LABELS, 1)
+
+
+@given(
+    st.sampled_from([np.uint8, np.int8, np.int16]),
+    st.floats(0.01, 4),
+    st.integers(-128, 127),
+)
+def test_quantising_rounds_to_the_nearest_step(dtype, scale, zero_point):
+    pixels = np.arange(256, dtype=np.uint8)
+    found = quantised(pixels, Tensor(0, (256,), dtype, scale, zero_point))
+    limits = np.iinfo(dtype)
+    for pixel, step in zip(pixels.tolist(), found.tolist(), strict=True):
+        wanted = min(max(pixel / scale + zero_point, limits.min), limits.max)
+        assert abs(step - wanted) <= 0.5 + 1e-9
+    assert found.dtype == dtype
+
+
+def test_a_quantised_input_of_scale_one_takes_pixels_as_they_are():
+    pixels = random_image()
+    assert quantised(pixels, Tensor(0, SHAPE, np.uint8, 1.0, 0)) is pixels
+    shifted = quantised(pixels, Tensor(0, SHAPE, np.int8, 1.0, -128))
+    np.testing.assert_array_equal(shifted.astype(int), pixels.astype(int) - 128)
+
+
+def test_dequantising_undoes_scale_and_zero_point():
+    values = np.array([-128, 0, 127], np.int8)
+    found = dequantised(values, Tensor(0, (1, 3), np.int8, 1 / 256, -128))
+    assert found.dtype == np.float32
+    assert found.tolist() == [0.0, 0.5, 255 / 256]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_float_model_answers_as_the_network_does(exported, channels):
+    model = EdgeModel(exported / f"channels{channels}.fp32.tflite")
+    assert model.shape == (8, 6, channels)
+    for seed in range(5):
+        pixels = random_image(channels, seed)
+        found = model.probabilities(pixels)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, oracle(pixels, kernel(channels)), atol=1e-6)
+
+
+def test_int8_model_takes_raw_pixels_and_answers_nearly_the_same(exported):
+    model = EdgeModel(exported / "channels1.int8.tflite")
+    for seed in range(5):
+        pixels = random_image(seed=seed)
+        np.testing.assert_allclose(
+            model.probabilities(pixels), oracle(pixels, kernel(1)), atol=0.02
+        )
+
+
+def test_an_answer_outlives_the_next_one(exported):
+    model = EdgeModel(exported / "channels1.fp32.tflite")
+    first = model.probabilities(random_image(seed=0))
+    kept = first.copy()
+    model.probabilities(random_image(seed=1))
+    np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((6, 8, 1), np.uint8),
+        np.zeros((8, 6), np.uint8),
+        np.zeros((1, 8, 6, 1), np.uint8),
+        np.zeros((8, 6, 1), np.float32),
+    ],
+)
+def test_pixels_that_do_not_fit_are_refused(exported, pixels):
+    model = EdgeModel(exported / "channels1.fp32.tflite")
+    with pytest.raises(ConvoyError, match=r"expected uint8 \(8, 6, 1\), received"):
+        model.probabilities(pixels)
+
+
+def test_answers_name_the_likeliest_classes(bundle, photo):
+    model = load(bundle.folder)
+    with Image.open(photo) as image:
+        wanted = oracle(np.array(image)[..., np.newaxis], kernel(1))
+    best = int(wanted.argmax())
+    (answer,) = model.answers(photo, k=1)
+    assert answer[:2] == (LABELS[best], best)
+    assert answer.probability == pytest.approx(wanted[best], abs=1e-6)
+    assert len(model.answers(photo.read_bytes(), k=9)) == 3
+
+
+def test_a_bundle_gives_its_float_route_unless_asked(bundle):
+    assert load(bundle.folder).path.name == "tiny.fp32.tflite"
+    assert load(bundle.folder, "tflite-int8").path.name == "tiny.int8.tflite"
+    assert load(bundle.folder).labels == LABELS
+
+
+def test_a_file_inside_a_bundle_is_checked_and_named(bundle, monkeypatch):
+    path = bundle.folder / "tflite/tiny.int8.tflite"
+    monkeypatch.chdir(path.parent)
+    model = load("tiny.int8.tflite")
+    assert (model.labels, model.route) == (LABELS, "tflite-int8")
+    path.write_bytes(path.read_bytes() + b"!")
+    with pytest.raises(ConvoyError, match="is damaged: expected sha256"):
+        load(path)
+
+
+@pytest.mark.parametrize("gate", [None, Gate(False, ("accuracy fell",))])
+def test_unproven_files_are_refused_however_they_are_named(bundle, gate):
+    with_gate(bundle, gate)
+    for source in (bundle.folder, bundle.folder / "tflite/tiny.fp32.tflite"):
+        with pytest.raises(GateFailed):
+            load(source)
+        assert load(source, allow_unproven=True).labels == LABELS
+
+
+def test_a_file_alone_has_numbered_classes(exported):
+    model = load(exported / "channels1.fp32.tflite")
+    assert model.labels == ("class 0", "class 1", "class 2")
+    assert model.route is None
+
+
+@pytest.mark.parametrize("text", ['{"manifest_version": 3}', '{"src": "alone.tflite"', "\xff"])
+def test_manifests_of_other_programs_are_left_alone(exported, tmp_path, text):
+    path = tmp_path / "inner" / "model.tflite"
+    path.parent.mkdir()
+    shutil.copy(exported / "channels1.fp32.tflite", path)
+    (tmp_path / "manifest.json").write_text(text)
+    assert load(path).route is None
+
+
+def test_labels_must_fit_the_model(exported):
+    with pytest.raises(ConvoyError, match="expected 2 classes, received 3"):
+        EdgeModel(exported / "channels1.fp32.tflite", labels=["a", "b"])
+
+
+@pytest.mark.parametrize(
+    "shape", [(8, 6, 1), (2, 8, 6, 1), (1, 8, 6, 4), (1, 0, 6, 1), (1,), (1, 2, 2, 2, 3)]
+)
+def test_models_of_other_inputs_are_refused(tmp_path, shape):
+    with pytest.raises(ConvoyError, match=r"expected input \(1, height, width, 1 or 3\)"):
+        tflite.image_shape(Tensor(0, shape, np.float32, 0.0, 0), tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (1, 0), (1, 4, 4, 3), ()])
+def test_models_of_other_outputs_are_refused(tmp_path, shape):
+    with pytest.raises(ConvoyError, match=r"expected output \(1, classes\)"):
+        tflite.class_count(Tensor(0, shape, np.float32, 0.0, 0), tmp_path)
+
+
+@pytest.mark.parametrize("dtypes", [[], [np.float32, np.float32], [np.int64]])
+def test_models_of_several_or_strange_tensors_are_refused(tmp_path, dtypes):
+    details = [{"dtype": dtype} for dtype in dtypes]
+    with pytest.raises(ConvoyError, match="expected one input of type float32"):
+        tflite.sole(details, "input", tmp_path)
+
+
+def test_files_that_are_no_model_are_refused(exported, tmp_path):
+    whole = (exported / "channels1.fp32.tflite").read_bytes()
+    path = tmp_path / "model.tflite"
+    for content in (b"", b"TFL3", b"not a model at all", whole[:8], whole[:100], whole[:-40]):
+        path.write_bytes(content)
+        with pytest.raises(
+            ConvoyError, match="cannot be run: expected a whole TensorFlow Lite model"
+        ):
+            load(path)
+
+
+def test_a_model_that_fails_while_it_runs_is_refused(exported, monkeypatch):
+    model = EdgeModel(exported / "channels1.fp32.tflite")
+
+    class Failing:
+        def set_tensor(self, index, values):
+            pass
+
+        def invoke(self):
+            raise RuntimeError("Node number 4 (SOFTMAX)\nfailed to invoke.")
+
+    monkeypatch.setattr(model, "_interpreter", Failing())
+    with pytest.raises(ConvoyError, match=r"`Node number 4 \(SOFTMAX\) failed to invoke\.`"):
+        model.probabilities(random_image())
+
+
+def test_what_pillow_remarks_is_not_printed(bundle, tmp_path):
+    path = tmp_path / "photo.tif"
+    Image.new("RGB", (9, 7)).save(path)
+    content = bytearray(path.read_bytes())
+    samples = content.index((277).to_bytes(2, "little")) + 8
+    content[samples] = 86
+    path.write_bytes(content)
+    done = command(bundle.folder, path)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_missing_source_is_named(tmp_path):
+    with pytest.raises(ConvoyError, match="gone does not exist.*check the path"):
+        load(tmp_path / "gone")
+
+
+def test_without_a_runtime_the_remedy_is_named(monkeypatch, bundle):
+    monkeypatch.setattr(tflite, "RUNTIMES", ("no_such_runtime",))
+    with pytest.raises(ConvoyError, match=r'run `pip install "convoy\[edge\]"`'):
+        load(bundle.folder)
+
+
+def test_what_kills_a_child_does_not_kill_the_parent():
+    assert not edge.survives(lambda: os.kill(os.getpid(), signal.SIGKILL))
+    assert edge.survives(lambda: 1 / 0)
+
+
+def test_what_hangs_is_given_up(monkeypatch):
+    monkeypatch.setattr(edge, "PATIENCE_SECONDS", 1)
+    assert not edge.survives(lambda: [None for _ in iter(int, 1)])
+
+
+def test_the_table_is_aligned_and_fits_80_columns(bundle, tmp_path, photo, capsys):
+    long = tmp_path / ("a" * 90 + ".png")
+    shutil.copy(photo, long)
+    assert main([str(bundle.folder), str(photo), str(long), "--top", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["image", "ms", "chance", "class"]
+    assert len(lines) == 5
+    assert max(map(len, lines)) <= 80
+    assert len({line.index("%") for line in lines[1:]}) == 1
+    assert lines[3].startswith("...aaaa")
+
+
+def test_json_is_one_object_per_line(bundle, photo, capsys):
+    assert main([str(bundle.folder), str(photo), str(photo), "--json", "--top", "1"]) == 0
+    for line in capsys.readouterr().out.splitlines():
+        found = json.loads(line)
+        assert list(found) == ["file", "answers", "route", "model", "milliseconds"]
+        assert found["file"] == str(photo)
+        assert found["route"] == "tflite-fp32"
+        (answer,) = found["answers"]
+        assert answer["label"] == LABELS[answer["index"]]
+        assert 0 < answer["probability"] <= 1
+        assert found["milliseconds"] > 0
+
+
+def test_an_unreadable_image_does_not_keep_the_others_from_an_answer(bundle, photo, capsys):
+    files = ["gone.png", str(photo), "lost.png"]
+    assert main([str(bundle.folder), *files, "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 1
+    assert [line.split()[1] for line in err.splitlines()] == ["gone.png", "lost.png"]
+
+
+def test_a_model_without_a_bundle_is_said_to_be_unproven(exported, photo, capsys):
+    assert main([str(exported / "channels1.fp32.tflite"), str(photo)]) == 0
+    out, err = capsys.readouterr()
+    assert "class " in out
+    assert "note: no bundle lists" in err
+
+
+def test_a_failed_gate_exits_3_with_one_sentence(bundle, photo, capsys):
+    with_gate(bundle, Gate(False, ("accuracy fell by 0.07",)))
+    assert main([str(bundle.folder), str(photo)]) == 3
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("convoy-edge: `tflite-fp32` in ")
+    assert err.count("\n") == 1
+    assert main([str(bundle.folder), str(photo), "--allow-unproven"]) == 0
+
+
+def test_a_mistyped_route_exits_2_and_names_the_nearest(bundle, photo, capsys):
+    assert main([str(bundle.folder), str(photo), "--route", "tflite-in8"]) == 2
+    assert "did you mean `tflite-int8`?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [["--top", "0"], ["--threads", "x"], ["--nonsense"]])
+def test_wrong_flags_exit_2(bundle, photo, flags, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([str(bundle.folder), str(photo), *flags])
+    assert caught.value.code == 2
+    assert "convoy-edge: error:" in capsys.readouterr().err
+
+
+def test_the_command_is_quiet_and_never_loads_tensorflow(bundle, photo):
+    script = (
+        "import sys; from serving.edge import main; code = main(sys.argv[1:]); "
+        "heavy = {'tensorflow', 'keras', 'rich'} & set(sys.modules); sys.exit(code or bool(heavy))"
+    )
+    line = [sys.executable, "-W", "error", "-c", script, bundle.folder, photo, "--threads", "2"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("image")
+
+
+def test_labels_that_a_terminal_cannot_show_do_not_stop_it(bundle, photo):
+    path = bundle.folder / "manifest.json"
+    path.write_text(path.read_text().replace("coat", "\u5916\u5957"), encoding="utf-8")
+    done = command(bundle.folder, photo, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\u5916\\u5957" in done.stdout
+
+
+def test_a_reader_that_leaves_early_gets_no_trace(bundle, photo):
+    line = [sys.executable, "-m", "serving.edge", bundle.folder, *[photo] * 2000]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["fp32", "int8"])
+def test_damaged_models_never_crash_the_process(exported, photo, tmp_path, variant):
+    whole = (exported / f"channels1.{variant}.tflite").read_bytes()
+    dice = random.Random(0)
+    path = tmp_path / "model.tflite"
+    for attempt in range(60):
+        damaged = bytearray(whole[: dice.randrange(len(whole))] if attempt % 3 == 0 else whole)
+        for _ in range(attempt % 3 and dice.choice([1, 2, 16])):
+            damaged[dice.randrange(len(damaged))] ^= 1 << dice.randrange(8)
+        path.write_bytes(damaged)
+        done = command(path, photo)
+        assert done.returncode in (0, 2), done
+        assert "Traceback" not in done.stderr
+        assert all(line.startswith("convoy-edge: ") for line in done.stderr.splitlines())
+
+
+@pytest.mark.slow
+def test_speed_is_near_the_bare_interpreters(exported):
+    import timeit
+
+    model = EdgeModel(exported / "channels1.fp32.tflite")
+    pixels = random_image()
+    values = pixels[np.newaxis].astype(np.float32)
+    interpreter, tensors = model._interpreter, (model._input.index, model._output.index)
+
+    def bare():
+        interpreter.set_tensor(tensors[0], values)
+        interpreter.invoke()
+        return interpreter.get_tensor(tensors[1])
+
+    seconds = min(timeit.repeat(lambda: model.probabilities(pixels), number=500, repeat=20))
+    floor = min(timeit.repeat(bare, number=500, repeat=20))
+    # A few microseconds of Python on a network that takes one: far less on a real one.
+    assert (seconds - floor) / 500 < 20e-6
