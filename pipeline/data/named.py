@@ -1,0 +1,177 @@
+"""Image data sets by their TFDS name, with or without the internet."""
+
+import contextlib
+import socket
+import tempfile
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.console import console
+from pipeline.data import debian
+from pipeline.data.decode import Shape, complete_shape, decode_all
+from pipeline.data.splits import Examples
+from serving.errors import ConvoyError, nearest
+
+# TFDS itself would retry for minutes where there is no way out.
+CONNECT_SECONDS = 5
+
+
+def load_named(
+    name: str, folder: Path, wanted: tuple[int | None, int | None, int | None]
+) -> tuple[dict[str, Examples], list[str]]:
+    """Prepare and read the TFDS data set `name`.
+
+    Args:
+        name: as TFDS spells it, for example `cifar10`.
+        folder: where prepared data sets are kept.
+        wanted: height, width and channels, each `None` where the data set's own will do.
+
+    Returns:
+        Its splits (`train`, and `test` where there is one), and its labels.
+
+    Raises:
+        ConvoyError: unknown name, not a labelled image set, or it cannot be fetched.
+    """
+    builder = prepared(find_builder(name, folder))
+    features = builder.info.features
+    own = features["image"].shape
+    shape = complete_shape(wanted, own, name)
+    splits = {
+        split: read_plain(builder, split) if shape == own else read_resized(builder, split, shape)
+        for split in ("train", "test")
+        if split in builder.info.splits
+    }
+    if "train" not in splits:
+        raise ConvoyError(
+            f"`{name}` has no `train` split, received {sorted(builder.info.splits)}; "
+            "choose another data set."
+        )
+    return splits, list(features["label"].names)
+
+
+def find_builder(name: str, folder: Path) -> Any:
+    """TFDS's builder for `name`, which must be images with one class label each."""
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(name, data_dir=folder)
+    except tfds.core.DatasetNotFoundError as error:
+        raise ConvoyError(
+            f"unknown data set `{name}`, neither a TFDS name nor an image folder: "
+            f"{nearest(name, tfds.list_builders())}"
+        ) from error
+    except (ValueError, AssertionError, ImportError) as error:
+        raise ConvoyError(
+            f"TFDS refuses `{name}`: {str(error).splitlines()[0].strip(' .')}; give a TFDS name or "
+            "the path of an image folder."
+        ) from error
+    features = dict(builder.info.features or {})
+    kinds = (tfds.features.Image, tfds.features.ClassLabel)
+    if not all(map(isinstance, (features.get("image"), features.get("label")), kinds)):
+        raise ConvoyError(
+            f"`{name}` does not fit: expected one `image` and one class `label`, received "
+            f"{sorted(features)}; choose a classification data set."
+        )
+    return builder
+
+
+def prepared(builder: Any) -> Any:
+    """The builder with its data on disk: from before, from the internet, or from Debian.
+
+    Raises:
+        ConvoyError: none of these ways is open, or the disk refuses.
+    """
+    import tensorflow_datasets as tfds
+
+    if builder.data_path.exists():
+        return builder
+    console.print(f"Preparing {builder.name} in {builder.data_path}, once ...", soft_wrap=True)
+    tfds.disable_progress_bar()
+    hosts = {urllib.parse.urlparse(url).hostname for url in builder.url_infos}
+    with tempfile.TemporaryDirectory() as originals:
+        ways = tfds.download.DownloadConfig()
+        unreachable = first_unreachable(hosts)
+        if unreachable:
+            offline_originals(builder.name, Path(originals), unreachable)
+            ways = tfds.download.DownloadConfig(manual_dir=originals)
+        try:
+            # What it prints by the way is not for the user's stdout.
+            with contextlib.redirect_stdout(None):
+                builder.download_and_prepare(download_config=ways)
+        except OSError as error:
+            raise ConvoyError(
+                f"cannot prepare `{builder.name}` in {builder.data_path}: "
+                f"{error.strerror or error}; free the disk or give another --data.folder."
+            ) from error
+        except (tfds.download.DownloadError, AssertionError) as error:
+            raise ConvoyError(
+                f"cannot prepare `{builder.name}`: {str(error).splitlines()[0]}; "
+                f"{remedy(builder.name)}"
+            ) from error
+    return builder
+
+
+def first_unreachable(hosts: set[str | None]) -> str | None:
+    """The first host that does not answer within seconds; a proxy is trusted to."""
+    if urllib.request.getproxies():
+        return None
+    return next((host for host in sorted(filter(None, hosts)) if not answers(host)), None)
+
+
+def answers(host: str) -> bool:
+    """Whether `host` takes a connection, encrypted or not, within seconds."""
+    for port in (443, 80):
+        try:
+            socket.create_connection((host, port), CONNECT_SECONDS).close()
+        except OSError:
+            continue
+        return True
+    return False
+
+
+def offline_originals(name: str, folder: Path, unreachable: str) -> None:
+    """Fill `folder` with the files TFDS would have downloaded."""
+    reason = "no other way is known for this data set"
+    if name == "fashion_mnist":
+        try:
+            return debian.fetch_originals(folder)
+        except debian.NoPackage as error:
+            reason = f"Debian's package `{debian.PACKAGE}` cannot be had either ({error})"
+    raise ConvoyError(
+        f"cannot download `{name}`: {unreachable} does not answer, and {reason}; {remedy(name)}"
+    )
+
+
+def remedy(name: str) -> str:
+    """What to do where a data set cannot be fetched."""
+    return (
+        f"on a machine with a network run `convoy data {name}` and copy the folder `data/{name}` "
+        "to the same place here, or train on an image folder with --data.source FOLDER."
+    )
+
+
+def read_plain(builder: Any, split: str) -> Examples:
+    """Read a split whose images already have the wanted size, in large batches."""
+    import tensorflow_datasets as tfds
+
+    batches = list(tfds.as_numpy(builder.as_dataset(split=split, batch_size=1000)))
+    return Examples(
+        np.concatenate([batch["image"] for batch in batches]),
+        np.concatenate([batch["label"] for batch in batches]).astype(np.int32),
+    )
+
+
+def read_resized(builder: Any, split: str, shape: Shape) -> Examples:
+    """Read a split image by image, each converted as a device would convert it."""
+    import tensorflow_datasets as tfds
+
+    dataset = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+    encoded, labels = [], []
+    for example in tfds.as_numpy(dataset):
+        encoded.append(example["image"])
+        labels.append(example["label"])
+    return Examples(decode_all(encoded, shape), np.asarray(labels, np.int32))

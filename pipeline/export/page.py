@@ -1,0 +1,72 @@
+"""`verify.md`: the evidence as a page people read."""
+
+from serving.bundle import Evidence, Manifest, Route
+
+
+def verify_page(manifest: Manifest, accuracy: float, images: int) -> str:
+    """Render the verdict, one row per route, and how to read it."""
+    failed = [route for route in manifest.routes if route.gate and not route.gate.passed]
+    verdict = (
+        f"**{len(failed)} of {len(manifest.routes)} routes may not ship.**"
+        if failed
+        else "**Every route may ship.**"
+    )
+    lines = [
+        f"# {manifest.name}, version {manifest.version}",
+        "",
+        f"{verdict} The trained network answers {accuracy:.2%} of {images:,} test images rightly; "
+        "each exported file was run on all of them in its own runtime.",
+        "",
+        "| Route | Gate | Accuracy | Agrees | Worst class | Size | p50 | p99 |",
+        "|---|---|--:|--:|---|--:|--:|--:|",
+        *[row(route) for route in manifest.routes],
+        "",
+        *[
+            f"- `{route.route}` may not ship: {reason}."
+            for route in failed
+            for reason in reasons(route)
+        ],
+        *([""] if failed else []),
+        "*Agrees*: share of images on which the file chooses the class the trained network "
+        "chooses; for the SavedModel the lowest of its signatures. *Worst class*: the one that "
+        "loses most accuracy against the trained network, in percentage points. *p50*, *p99*: "
+        "milliseconds for one image on the machine that ran the proof, TFLite on one thread.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def reasons(route: Route) -> tuple[str, ...]:
+    """Why a route may not ship."""
+    return route.gate.reasons if route.gate else ()
+
+
+def row(route: Route) -> str:
+    """One route of the table."""
+    evidence = route.evidence
+    if evidence is None or route.gate is None:
+        return f"| {route.route} | not run | | | | {size(route.bytes)} | | |"
+    agrees = min(evidence.agreement, *evidence.signatures.values(), evidence.agreement)
+    cells = [
+        route.route,
+        "pass" if route.gate.passed else "**FAIL**",
+        f"{evidence.accuracy:.2%}",
+        f"{agrees:.2%}",
+        worst_class(evidence),
+        size(route.bytes),
+        f"{evidence.latency_p50_ms:.2f}",
+        f"{evidence.latency_p99_ms:.2f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def worst_class(evidence: Evidence) -> str:
+    """The class that loses most and by how much, or that none loses."""
+    if evidence.worst_class_drop <= 0:
+        return "none loses"
+    return f"{evidence.worst_class} -{100 * evidence.worst_class_drop:.1f}"
+
+
+def size(count: int) -> str:
+    """Bytes for people: powers of ten, as disks are sold."""
+    return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"

@@ -1,0 +1,114 @@
+"""Every route of a bundle answers a whole split, in its own runtime."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from pipeline.console import progress
+from serving.bundle import Bundle
+from serving.silence import muted
+from serving.tflite import EdgeModel
+
+BATCH_SIZE = 250
+# Single images timed on routes that score in batches; the first ones warm up.
+TIMED, WARMING = 300, 50
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a route said.
+
+    `probabilities` is `(images, classes)`, `milliseconds` the time each single
+    image took, `signatures` the answers of further ways in.
+    """
+
+    probabilities: np.ndarray
+    milliseconds: np.ndarray
+    signatures: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def answer(bundle: Bundle, route: str, images: np.ndarray) -> Answers:
+    """Run uint8 images through one route, its files' hashes checked first.
+
+    Raises:
+        ConvoyError: a file is damaged.
+    """
+    path = bundle.checked(route, allow_unproven=True)
+    runtime = answer_saved_model if route == "saved_model" else answer_tflite
+    return runtime(path, images)
+
+
+def answer_tflite(path: Path, images: np.ndarray) -> Answers:
+    """Image by image, as a device does it, by the code a device runs."""
+    with muted():
+        model = EdgeModel(path)
+    rows, milliseconds = [], np.empty(len(images))
+    with progress(f"scoring {path.suffixes[-2][1:]}", len(images)) as advance:
+        for position, image in enumerate(images):
+            started = time.perf_counter()
+            rows.append(model.probabilities(image))
+            milliseconds[position] = 1000 * (time.perf_counter() - started)
+            advance()
+    return Answers(np.stack(rows), milliseconds)
+
+
+def answer_saved_model(path: Path, images: np.ndarray) -> Answers:
+    """In batches, through each signature, as a server does it."""
+    signatures = tf.saved_model.load(str(path)).signatures
+    pixels, encoded = signatures["serving_default"], signatures["serve_bytes"]
+    by_pixels = in_batches(images, "scoring saved_model", lambda batch: pixels(image=floats(batch)))
+    by_bytes = in_batches(images, "  as PNG", lambda batch: encoded(image_bytes=pngs(batch)))
+    by_example = in_batches(
+        images, "  as tf.Example", lambda batch: signatures["classify"](inputs=examples(batch))
+    )
+    return Answers(
+        by_pixels["probabilities"],
+        time_single(images, lambda image: pixels(image=floats(image))),
+        {"serve_bytes": by_bytes["probabilities"], "classify": by_example["scores"]},
+    )
+
+
+def in_batches(images: np.ndarray, task: str, run: Callable) -> dict[str, np.ndarray]:
+    """Outputs of `run` over all images, by name, in order."""
+    parts = []
+    with progress(task, len(images)) as advance:
+        for start in range(0, len(images), BATCH_SIZE):
+            batch = images[start : start + BATCH_SIZE]
+            parts.append({name: value.numpy() for name, value in run(batch).items()})
+            advance(len(batch))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def time_single(images: np.ndarray, run: Callable) -> np.ndarray:
+    """Milliseconds that `run` takes for one image, many times over."""
+    milliseconds = []
+    for turn in range(WARMING + TIMED):
+        started = time.perf_counter()
+        run(images[turn % len(images)][None])
+        milliseconds.append(1000 * (time.perf_counter() - started))
+    return np.array(milliseconds[WARMING:])
+
+
+def floats(images: np.ndarray) -> tf.Tensor:
+    """Pixels as the network takes them."""
+    return tf.constant(images, tf.float32)
+
+
+def pngs(images: np.ndarray) -> tf.Tensor:
+    """Each image as the bytes of a PNG file."""
+    return tf.map_fn(tf.io.encode_png, tf.constant(images), fn_output_signature=tf.string)
+
+
+def examples(images: np.ndarray) -> tf.Tensor:
+    """Each image as a serialized tf.Example."""
+
+    def example(encoded: bytes) -> bytes:
+        value = tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded]))
+        features = tf.train.Features(feature={"image_bytes": value})
+        return tf.train.Example(features=features).SerializeToString()
+
+    return tf.constant([example(encoded) for encoded in pngs(images).numpy()])

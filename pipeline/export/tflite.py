@@ -1,0 +1,112 @@
+"""Conversion to TFLite, in a child process: the converter leaks memory and can abort.
+
+The only module that knows `tf.lite`. Run as a program it is the child:
+`python -m pipeline.export.tflite SAVED_MODEL VARIANT TARGET CALIBRATION`.
+"""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from pipeline.task import Classification
+from serving.errors import ConvoyError
+
+VARIANTS = ("fp32", "int8")
+# A converter that hangs is ended; small networks take seconds.
+LIMIT_SECONDS = 600
+
+
+def write_tflite(
+    network: keras.Model, task: Classification, calibration: np.ndarray, targets: dict[str, Path]
+) -> None:
+    """Convert `network` to each variant in `targets` (`"fp32"`, `"int8"`).
+
+    Inputs keep the name `image`, outputs the task's. The batch is 1. `fp32`
+    takes float32 0-255; `int8` takes uint8 pixels as they are and answers in
+    uint8, scale 1/256. Only builtin operations are used.
+
+    Args:
+        network: float32, as trained.
+        task: names the output and turns logits into it.
+        calibration: uint8 images for the ranges of integer variants.
+        targets: file to write for each variant.
+
+    Raises:
+        ConvoyError: the converter refuses the network, crashes or hangs.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        saved_model = Path(folder, "fixed_batch")
+        images = Path(folder, "calibration.npy")
+        write_fixed_batch(network, task, saved_model)
+        np.save(images, calibration)
+        for variant, target in targets.items():
+            convert_in_child(saved_model, variant, target, images)
+
+
+def write_fixed_batch(network: keras.Model, task: Classification, folder: Path) -> None:
+    """Save the network for one image at a time: static shapes make the best TFLite."""
+    import tensorflow as tf
+
+    (image,) = network.inputs
+    archive = keras.export.ExportArchive()
+    archive.track(network)
+    archive.add_endpoint(
+        "serving_default",
+        lambda image: {task.output: task.activate(network(image, training=False)["logits"])},
+        [tf.TensorSpec((1, *image.shape[1:]), name="image")],
+    )
+    archive.write_out(folder, verbose=False)
+
+
+def convert_in_child(saved_model: Path, variant: str, target: Path, calibration: Path) -> None:
+    """Run `convert` in a process of its own and translate its end."""
+    command = [sys.executable, "-m", __name__, saved_model, variant, target, calibration]
+    try:
+        child = subprocess.run(
+            [str(part) for part in command],
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ConvoyError(
+            f"the TFLite converter hung on `{variant}`: expected an end within {LIMIT_SECONDS} s; "
+            "try a smaller network."
+        ) from error
+    if child.returncode != 0:
+        words = child.stderr.strip().splitlines() or ["nothing"]
+        raise ConvoyError(
+            f"the TFLite converter refused `{variant}` (code {child.returncode}): expected builtin "
+            f"operations only, received `{words[-1][:300]}`; change the layer it names."
+        )
+
+
+def convert(saved_model: str, variant: str, target: str, calibration: str) -> None:
+    """Convert the SavedModel's `serving_default` and write the file `target`."""
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(
+        saved_model, signature_keys=["serving_default"]
+    )
+    if variant == "int8":
+        images = np.load(calibration)
+
+        def representative() -> Iterator[dict[str, np.ndarray]]:
+            for image in images:
+                yield {"image": image[None].astype(np.float32)}
+
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = representative
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = tf.uint8
+        converter.inference_output_type = tf.uint8
+    Path(target).write_bytes(converter.convert())
+
+
+if __name__ == "__main__":
+    convert(*sys.argv[1:])

@@ -1,0 +1,63 @@
+"""Write the bundle of a run: every exported file and the manifest, whole or not at all."""
+
+import datetime
+from pathlib import Path
+
+import keras
+
+from pipeline.console import console
+from pipeline.data.splits import Splits
+from pipeline.export.calibration import calibration_images, fingerprint
+from pipeline.export.saved_model import write_saved_model
+from pipeline.export.tflite import VARIANTS, write_tflite
+from pipeline.export.warmup import write_warmup
+from pipeline.files import whole
+from pipeline.run import Run
+from pipeline.task import Classification
+from serving.bundle import MANIFEST, SCHEMA, ImageSpec, Manifest, Route, file_entry
+
+
+def write_bundle(run: Run, network: keras.Model, splits: Splits, task: Classification) -> Manifest:
+    """Export `network` into the run's bundle, unproven as yet.
+
+    Raises:
+        ConvoyError: a conversion fails, or the disk refuses; an older bundle stays as it was.
+    """
+    recipe = run.recipe
+    name, version = recipe.name, int(f"{datetime.datetime.now():%Y%m%d%H%M%S}")
+    calibration = calibration_images(splits.train, recipe.export.calibration_images, recipe.seed)
+    with whole(run.bundle) as folder:
+        console.print("Exporting SavedModel ...")
+        saved_model = folder / "saved_model" / name / str(version)
+        with whole(saved_model) as scratch:
+            write_saved_model(network, task, scratch)
+            write_warmup(scratch, name, calibration[0])
+        console.print("Exporting TFLite ...")
+        tflite = folder / "tflite"
+        tflite.mkdir()
+        files = {variant: tflite / f"{name}.{variant}.tflite" for variant in VARIANTS}
+        write_tflite(network, task, calibration, files)
+        routes = [("saved_model", saved_model)]
+        routes += [(f"tflite-{variant}", file) for variant, file in files.items()]
+        height, width, channels = splits.image_shape
+        manifest = Manifest(
+            schema=SCHEMA,
+            name=name,
+            version=version,
+            task=task.name,
+            labels=task.labels,
+            input=ImageSpec("image", height, width, channels),
+            output=task.output,
+            provenance=run.read(run.recipe_json)
+            | {"data": splits.fingerprint, "calibration": fingerprint(calibration)},
+            routes=tuple(describe(route, path, folder) for route, path in routes),
+        )
+        (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    return manifest
+
+
+def describe(route: str, path: Path, bundle: Path) -> Route:
+    """A route with the hashes of its file, or of all files below its folder."""
+    inside = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    files = tuple(file_entry(bundle, each.relative_to(bundle).as_posix()) for each in inside)
+    return Route(route, path.relative_to(bundle).as_posix(), files)

@@ -1,0 +1,81 @@
+"""The pictures of a run: how it learned, what it mixes up, where it was most wrong."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from pipeline.data.splits import Examples
+
+TRAIN, VALIDATION = "#9aa5b1", "#0b6bcb"
+
+
+def curves(history: dict[str, list[float]], metric: str, path: Path) -> None:
+    """Draw loss and metric over the epochs, for train and validation."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    epochs = np.arange(len(history["loss"])) + 1
+    for axes, name in zip(figure.subplots(1, 2), ("loss", metric), strict=True):
+        axes.plot(epochs, history[name], color=TRAIN, label="train (augmented)", marker=".")
+        axes.plot(epochs, history[f"val_{name}"], color=VALIDATION, label="validation", marker=".")
+        axes.set(title=name, xlabel="epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        tidy(axes)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=120)
+
+
+def confusion(counts: np.ndarray, labels: tuple[str, ...], path: Path) -> None:
+    """Draw how often each true class (row) was answered as each class (column), in percent.
+
+    Only mistakes are shaded: the diagonal would drown them.
+    """
+    shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    mistakes = np.where(np.eye(len(labels), dtype=bool), 0, shares)
+    side = 2.5 + 0.5 * len(labels)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(mistakes, cmap="Reds", vmin=0, vmax=max(mistakes.max(), 1) * 1.4)
+    for row, column in np.ndindex(counts.shape):
+        if shares[row, column] >= 0.05:
+            weight = "bold" if row == column else "normal"
+            text = f"{shares[row, column]:.1f}"
+            axes.text(column, row, text, ha="center", va="center", fontsize=8, weight=weight)
+    ticks = range(len(labels))
+    axes.set_xticks(ticks, labels, rotation=45, ha="right")
+    axes.set_yticks(ticks, labels)
+    axes.set(xlabel="answered", ylabel="is", title="of each class, percent answered as")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    figure.savefig(path, dpi=120)
+
+
+def worst_mistakes(
+    examples: Examples,
+    probabilities: np.ndarray,
+    labels: tuple[str, ...],
+    path: Path,
+    most: int = 20,
+) -> None:
+    """Show the images that were answered wrongly with most confidence."""
+    answered, confidence = probabilities.argmax(axis=-1), probabilities.max(axis=-1)
+    wrong = np.flatnonzero(answered != examples.labels)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
+    figure = Figure(figsize=(10, 9), layout="constrained")
+    figure.suptitle(f"{len(wrong):,} of {len(examples):,} test images wrong; the most confident")
+    for position, axes in enumerate(figure.subplots(4, 5).flat):
+        axes.axis("off")
+        if position < len(worst):
+            image = worst[position]
+            axes.imshow(examples.images[image].squeeze(), cmap="gray", vmin=0, vmax=255)
+            said, truth = labels[answered[image]], labels[examples.labels[image]]
+            axes.set_title(f"{said} {confidence[image]:.0%}\nis {truth}", fontsize=9)
+    figure.savefig(path, dpi=110)
+
+
+def tidy(axes: Axes) -> None:
+    """Leave only what carries information."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.25)

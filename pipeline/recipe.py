@@ -1,0 +1,233 @@
+"""A recipe says everything about a training in one frozen dataclass.
+
+Every field is a flag of `convoy train`: `convoy train fashion --training.epochs 3`.
+"""
+
+import dataclasses
+import functools
+import inspect
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import models
+from serving.errors import ConvoyError, nearest
+
+MANY = 2**31
+
+
+class Ranged:
+    """A part of a recipe that refuses numbers out of range, `section` naming it in flags."""
+
+    section: ClassVar[str]
+    # Field -> least and most; a field that is not named here may be anything of its type.
+    ranges: ClassVar[dict[str, tuple[float, float]]]
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in self.ranges.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                flag = f"--{self.section}.{name.replace('_', '-')}"
+                expected = f"at least {least:g}" if most == MANY else f"{least:g} to {most:g}"
+                raise ConvoyError(
+                    f"{flag} is out of range: expected {expected}, received {value:g}; "
+                    "give another value."
+                )
+
+
+@dataclass(frozen=True)
+class Data(Ranged):
+    """Where the images come from, how they are split and how they are varied."""
+
+    section = "data"
+    ranges = {
+        "height": (1, MANY),
+        "width": (1, MANY),
+        "validation_fraction": (0.001, 0.9),
+        "test_fraction": (0.001, 0.9),
+        "max_train_images": (2, MANY),
+        "max_test_images": (1, MANY),
+        "batch_size": (1, MANY),
+        "shift": (0, MANY),
+    }
+
+    source: str = "fashion_mnist"
+    """A TFDS name, or an image folder: class/image.png, or train/class and test/class."""
+    folder: Path = Path("data")
+    """Where prepared data sets are kept."""
+    height: int | None = None
+    """Rows to resize to; the data set's own when not given."""
+    width: int | None = None
+    """Columns to resize to; the data set's own when not given."""
+    channels: Literal[1, 3] | None = None
+    """1 for grey, 3 for colour; the data set's own when not given."""
+    validation_fraction: float = 1 / 12
+    """Share of the training images that choices are made on."""
+    test_fraction: float = 0.1
+    """Share held back as test split, where the source has none of its own."""
+    split_seed: int = 0
+    """Which images fall into which split."""
+    max_train_images: int | None = None
+    """Train on this many images at most."""
+    max_test_images: int | None = None
+    """Measure on this many test images at most; a proof wants them all."""
+    batch_size: int = 256
+    """Images in one step."""
+    flip: bool = True
+    """Mirror half of the training images left to right."""
+    shift: int = 2
+    """Move training images by up to this many pixels each way."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """Which network; `network(...)` adds the architecture's own options as fields."""
+
+    architecture: str
+    """A key of `models.ARCHITECTURES`."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The architecture's own options."""
+        content = dataclasses.asdict(self)
+        del content["architecture"]
+        return content
+
+
+def network(architecture: str, **options: Any) -> Network:
+    """Describe a network with its options, all of them, typed like their defaults.
+
+    Example:
+
+    >>> network("resnet", width=32).options["width"]
+    32
+
+    Raises:
+        ConvoyError: unknown architecture or option.
+    """
+    kind = network_kind(architecture)
+    known = [each.name for each in dataclasses.fields(kind)]
+    for option in options:
+        if option not in known:
+            raise ConvoyError(
+                f"network `{architecture}` has no option `{option}`: {nearest(option, known)}"
+            )
+    return kind(architecture, **options)
+
+
+@functools.cache
+def network_kind(architecture: str) -> type[Network]:
+    """The dataclass with the options of an architecture, read off its function.
+
+    Raises:
+        ConvoyError: unknown architecture.
+    """
+    if architecture not in models.ARCHITECTURES:
+        raise ConvoyError(
+            f"unknown network `{architecture}`: {nearest(architecture, models.ARCHITECTURES)}"
+        )
+    parameters = inspect.signature(models.ARCHITECTURES[architecture]).parameters.values()
+    options = [
+        (parameter.name, type(parameter.default), field(default=parameter.default))
+        for parameter in parameters
+        if parameter.default is not parameter.empty
+    ]
+    return dataclasses.make_dataclass(
+        architecture.capitalize(), options, bases=(Network,), frozen=True
+    )
+
+
+@dataclass(frozen=True)
+class Training(Ranged):
+    """How the weights are found."""
+
+    section = "training"
+    ranges = {
+        "epochs": (1, MANY),
+        "learning_rate": (0, MANY),
+        "warmup": (0, 0.99),
+        "momentum": (0, 0.9999),
+        "weight_decay": (0, 1),
+        "label_smoothing": (0, 0.99),
+    }
+
+    epochs: int = 10
+    """Passes over the training images."""
+    learning_rate: float = 0.4
+    """Peak of the schedule."""
+    warmup: float = 0.2
+    """Share of the training over which the learning rate rises from zero."""
+    decay: Literal["linear", "cosine", "none"] = "linear"
+    """How the learning rate falls to zero after the peak."""
+    momentum: float = 0.9
+    """Nesterov momentum of stochastic gradient descent."""
+    weight_decay: float = 5e-3
+    """Decoupled: kernels shrink by learning_rate * weight_decay a step."""
+    label_smoothing: float = 0.1
+    """Probability taken from the right class and shared by all."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the arithmetic; weights and logits are float32 always."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What an exported file must prove before it may ship."""
+
+    min_float_agreement: float = 0.999
+    """Share of test images on which a float route answers as the Keras model does."""
+    max_quantized_loss: float = 0.005
+    """Accuracy an integer route may lose, as a fraction: 0.005 is half a percentage point."""
+    max_class_drop: float | None = None
+    """Accuracy any single class may lose, as a fraction."""
+    max_bytes: int | None = None
+    """Size of a route's files, together."""
+    max_latency_ms: float | None = None
+    """Median time for one image on one thread."""
+
+
+@dataclass(frozen=True)
+class Export(Ranged):
+    """Which files are written, from what, and when they may ship."""
+
+    section = "export"
+    ranges = {"calibration_images": (1, MANY)}
+
+    calibration_images: int = 500
+    """Training images, balanced over the classes, that set the ranges of the int8 file."""
+    gate: Gate = Gate()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything about a training."""
+
+    name: str
+    """Of the run folder and of the exported model."""
+    network: Network
+    data: Data = Data()
+    training: Training = Training()
+    export: Export = Export()
+    seed: int = 0
+    """Of initial weights, shuffling and augmentation."""
+    runs: Path = Path("runs")
+    """Where run folders are made."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return json.loads(json.dumps(dataclasses.asdict(self), default=str))
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "Recipe":
+        """The inverse of `to_dict`."""
+        data, export = dict(content["data"]), dict(content["export"])
+        folder, gate = Path(data.pop("folder")), Gate(**export.pop("gate"))
+        return cls(
+            name=content["name"],
+            data=Data(**data, folder=folder),
+            network=network(**content["network"]),
+            training=Training(**content["training"]),
+            export=Export(**export, gate=gate),
+            seed=content["seed"],
+            runs=Path(content["runs"]),
+        )

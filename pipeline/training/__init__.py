@@ -1,0 +1,1 @@
+"""How weights are found: precision, schedule, fit, and what one sees meanwhile."""

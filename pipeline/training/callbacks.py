@@ -1,0 +1,54 @@
+"""What happens between epochs: the bar, the best weights."""
+
+from pathlib import Path
+
+import keras
+
+from pipeline.console import progress
+from pipeline.files import whole
+
+
+class ProgressBar(keras.callbacks.Callback):
+    """One bar over the whole training, with the time left and the last scores."""
+
+    def __init__(self, metric: str, steps: int):
+        super().__init__()
+        self.metric = metric
+        self.steps = steps
+        self.context = progress("training", steps)
+
+    def on_train_begin(self, logs=None):
+        self.advance = self.context.__enter__()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.advance()
+
+    def on_epoch_end(self, epoch, logs=None):
+        scores = logs or {}
+        validation = scores.get(f"val_{self.metric}", float("nan"))
+        self.advance(
+            0, note=f"epoch {epoch + 1}: loss {scores['loss']:.3f}, {self.metric} {validation:.2%}"
+        )
+
+    def close(self):
+        """End the bar, also when training was interrupted."""
+        self.context.__exit__(None, None, None)
+
+
+class BestWeights(keras.callbacks.Callback):
+    """Keeps the weights of the epoch that scored best on the validation split."""
+
+    def __init__(self, path: Path, metric: str):
+        super().__init__()
+        self.path = path
+        self.metric = f"val_{metric}"
+        self.best = float("-inf")
+        self.epoch = 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        score = (logs or {})[self.metric]
+        # Of equals the later one: it has seen more.
+        if score >= self.best:
+            self.best, self.epoch = score, epoch + 1
+            with whole(self.path) as scratch:
+                self.model.save_weights(scratch)

@@ -1,0 +1,179 @@
+"""What each `convoy VERB` takes and does: thin faces over functions one can import."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from pipeline.flags import parse
+from serving.silence import muted
+
+# TensorFlow takes seconds to import, so each verb imports what it needs.
+
+
+def train(args: Sequence[str]) -> None:
+    """Train, evaluate, export and verify a recipe: `convoy train fashion --training.epochs 3`."""
+    with muted():
+        from pipeline import stages
+        from pipeline.recipe import Recipe, network
+        from pipeline.recipes import RECIPES, find_recipe
+        from pipeline.summary import summary
+
+    name, *flags = args or [""]
+    if name in ("-h", "--help"):
+        print(
+            f"usage: convoy train RECIPE [flags]\n\nRecipes: {', '.join(RECIPES)}, or the path of"
+        )
+        print("your own .py. The flags of a recipe: convoy train fashion --help")
+        return
+    recipe = find_recipe(name)
+    architecture = flag_value(flags, "--network.architecture")
+    if architecture:
+        recipe = dataclasses.replace(recipe, network=network(architecture))
+    recipe = parse(Recipe, flags, f"convoy train {name}", default=recipe)
+    print(summary(stages.train(recipe)))
+
+
+def flag_value(args: Sequence[str], flag: str) -> str | None:
+    """The value that follows `flag`, or `flag=`, in `args`."""
+    for position, arg in enumerate(args):
+        if arg.startswith(flag + "="):
+            return arg.partition("=")[2]
+        if arg == flag and position + 1 < len(args):
+            return args[position + 1]
+    return None
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Prepare a data set, or say how to get it."""
+
+    source: tyro.conf.Positional[str]
+    """A TFDS name, or an image folder."""
+    folder: Path = Path("data")
+    """Where prepared data sets are kept."""
+    height: int | None = None
+    """Rows to resize to, where the images have no size in common."""
+    width: int | None = None
+    """Columns to resize to."""
+
+
+def data(args: Sequence[str]) -> None:
+    """Prepare a data set, or say how to get it: `convoy data fashion_mnist`."""
+    options = parse(DataOptions, args, "convoy data")
+    with muted():
+        from pipeline.data.sources import load
+        from pipeline.recipe import Data
+        from pipeline.summary import data_summary
+
+    wanted = Data(options.source, options.folder, options.height, options.width)
+    print(data_summary(wanted, load(wanted)))
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Works on a run folder."""
+
+    run: tyro.conf.Positional[Path]
+    """The folder that `convoy train` wrote, such as runs/latest."""
+
+
+def evaluate(args: Sequence[str]) -> None:
+    """Measure a run on the test split again: `convoy evaluate runs/latest`."""
+    options = parse(RunOptions, args, "convoy evaluate")
+    with muted():
+        from pipeline import stages
+        from pipeline.run import Run
+
+    print(f"test accuracy {stages.evaluate(Run(options.run)):.2%}")
+
+
+def export(args: Sequence[str]) -> None:
+    """Write a run's bundle again: `convoy export runs/latest`, then `convoy verify`."""
+    options = parse(RunOptions, args, "convoy export")
+    with muted():
+        from pipeline import stages
+        from pipeline.run import Run
+
+    bundle = stages.export(Run(options.run))
+    print(f"{bundle.folder} is written and unproven; prove it with: convoy verify {options.run}")
+
+
+def verify(args: Sequence[str]) -> None:
+    """Prove a run's bundle on the whole test split: `convoy verify runs/latest`."""
+    options = parse(RunOptions, args, "convoy verify")
+    with muted():
+        from pipeline import stages
+        from pipeline.run import Run
+        from pipeline.summary import summary
+
+    stages.verify(Run(options.run))
+    print(summary(Run(options.run)))
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Answer for image files."""
+
+    bundle: tyro.conf.Positional[Path]
+    """A bundle folder, such as runs/latest/bundle."""
+    files: tyro.conf.Positional[tuple[str, ...]]
+    """Images of any size and kind."""
+    route: str = "tflite-fp32"
+    """Which exported file answers: tflite-fp32, tflite-int8 or saved_model."""
+    top: int = 3
+    """How many classes to name."""
+    json: bool = False
+    """One JSON object a line."""
+    allow_unproven: bool = False
+    """Also run a file that did not pass the gate."""
+
+
+def predict(args: Sequence[str]) -> int:
+    """Answer for image files: `convoy predict runs/latest/bundle shoe.png`."""
+    options = parse(PredictOptions, args, "convoy predict")
+    from pipeline.predict import load_route
+    from serving.answers import print_answers
+
+    with muted():
+        model = load_route(options.bundle, options.route, options.allow_unproven)
+    return print_answers(model, options.files, options.top, options.json, "convoy")
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """Measure on this machine, side by side with what one would use instead."""
+
+    benchmark: tyro.conf.Positional[Literal["edge"]]
+    """`edge`: cold start and memory of a device, against loading TensorFlow."""
+    bundle: tyro.conf.Positional[Path]
+    """The bundle to measure with, such as runs/latest/bundle."""
+    pairs: int = 10
+    """How often both sides are measured, in turn."""
+    json: bool = False
+    """Print the figures as JSON."""
+
+
+def bench(args: Sequence[str]) -> None:
+    """Measure on this machine, beside what one would use instead: `convoy bench edge BUNDLE`."""
+    options = parse(BenchOptions, args, "convoy bench")
+    import json
+
+    from benchmarks import edge
+
+    result = edge.run(options.bundle, options.pairs)
+    print(json.dumps(result, indent=2) if options.json else edge.table(result))
+
+
+VERBS = {
+    "data": data,
+    "train": train,
+    "evaluate": evaluate,
+    "export": export,
+    "verify": verify,
+    "predict": predict,
+    "bench": bench,
+}
