@@ -1,0 +1,78 @@
+"""The whole road, once, on real images: what a finished run holds."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+from PIL import Image
+
+from serving.bundle import open_bundle
+
+
+def test_a_run_folder_holds_what_its_words_promise(smoke_run):
+    found = {path.relative_to(smoke_run.folder).as_posix() for path in smoke_run.folder.rglob("*")}
+    assert {
+        "recipe.json",
+        "history.csv",
+        "tensorboard/train",
+        "tensorboard/validation",
+        "checkpoints/best.weights.h5",
+        "model.keras",
+        "metrics.json",
+        "plots/curves.png",
+        "plots/confusion.png",
+        "plots/worst_mistakes.png",
+        "bundle/manifest.json",
+        "bundle/verify.md",
+        "bundle/verify.json",
+    } <= found
+
+
+def test_latest_leads_to_the_last_finished_run(smoke_run, smoke_recipe):
+    assert (smoke_recipe.runs / "latest").resolve() == smoke_run.folder.resolve()
+
+
+def test_the_run_says_that_it_finished_and_what_it_scored(smoke_run, smoke_splits):
+    metrics = smoke_run.metrics
+    assert metrics["status"] == "finished"
+    assert metrics["test_images"] == len(smoke_splits.test)
+    # Ten classes: guessing gives 10%.
+    assert metrics["test_accuracy"] > 0.6
+
+
+def test_the_recorded_accuracy_is_that_of_the_stored_network(smoke_run, smoke_splits):
+    network = keras.saving.load_model(smoke_run.network)
+    logits = network.predict(smoke_splits.test.images.astype("float32"), verbose=0)["logits"]
+    right = np.mean(logits.argmax(-1) == smoke_splits.test.labels)
+    assert smoke_run.metrics["test_accuracy"] == right
+
+
+def test_the_stored_network_holds_the_weights_that_validated_best(smoke_run):
+    with (smoke_run.folder / "history.csv").open() as stream:
+        scores = [float(row["val_accuracy"]) for row in csv.DictReader(stream)]
+    assert smoke_run.metrics["validation_accuracy"] == max(scores)
+    assert scores[smoke_run.metrics["best_epoch"] - 1] == max(scores)
+
+
+def test_the_stored_network_computes_in_float32_whatever_it_was_trained_in(smoke_run):
+    network = keras.saving.load_model(smoke_run.network)
+    assert {layer.compute_dtype for layer in network.layers} == {"float32"}
+
+
+def test_the_recipe_is_recorded_with_versions_and_data(smoke_run, smoke_recipe, smoke_splits):
+    record = json.loads(smoke_run.recipe_json.read_text())
+    assert smoke_run.recipe == smoke_recipe
+    assert record["provenance"]["packages"]["keras"] == keras.__version__
+    assert smoke_run.metrics["data"] == smoke_splits.fingerprint
+
+
+def test_the_plots_are_pictures(smoke_run):
+    for path in (smoke_run.folder / "plots").iterdir():
+        with Image.open(path) as picture:
+            assert min(picture.size) > 300
+
+
+def test_every_route_of_the_bundle_passed_the_gate(smoke_run):
+    for route in open_bundle(smoke_run.bundle).manifest.routes:
+        assert route.gate.passed, route.gate.reasons

@@ -1,0 +1,118 @@
+"""Processes killed for real: whatever carries a final name is whole."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline import cli
+from serving.bundle import open_bundle
+
+REPOSITORY = Path(__file__).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+DATA = str(REPOSITORY / "data")
+
+
+def start(*args, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipeline.cli", *args],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def wait_until(condition, process):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def assert_whole(bundle):
+    """Every file that the manifest lists is there with its hash."""
+    for route in open_bundle(bundle).manifest.routes:
+        open_bundle(bundle).checked(route.route, allow_unproven=True)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminate"])
+def test_an_interrupted_training_leaves_a_run_folder_that_says_so(tmp_path, sent):
+    process = start(
+        *("train", "smoke", "--training.epochs", "500"),
+        *("--data.folder", DATA, "--runs", str(tmp_path)),
+    )
+    wait_until(lambda: list(tmp_path.glob("smoke/*/checkpoints/best.weights.h5")), process)
+    process.send_signal(sent)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.splitlines()[-1].startswith("convoy: interrupted")
+    (run,) = (tmp_path / "smoke").iterdir()
+    assert json.loads((run / "metrics.json").read_text())["status"] == "interrupted"
+    assert not (run / "bundle").exists()
+    assert not (tmp_path / "latest").exists()
+
+
+def test_a_disk_that_refuses_to_grow_a_file_gets_one_sentence_and_no_half_file(tmp_path):
+    limit = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
+        "from pipeline import cli; sys.exit(cli.main(sys.argv[1:]))"
+    )
+    arguments = ["train", "smoke", "--data.folder", DATA, "--runs", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-c", limit, *arguments, "--training.epochs", "1"],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("convoy: cannot write")
+    assert "Traceback" not in done.stderr
+    (run,) = (tmp_path / "smoke").iterdir()
+    assert json.loads((run / "metrics.json").read_text())["status"] == "failed"
+    assert list((run / "checkpoints").iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("has_older", [False, True], ids=["first", "again"])
+def test_an_export_killed_at_any_point_leaves_the_old_bundle_or_a_whole_new_one(
+    run_copy, has_older
+):
+    if not has_older:
+        run_copy.bundle.rename(run_copy.folder / "taken_away")
+    before = open_bundle(run_copy.bundle).manifest if has_older else None
+    outcomes = set()
+    for delay in (0, 0.3, 0.8, 1.5, 2.5, 3.5, 5, 7, 9):
+        process = start("export", str(run_copy.folder))
+        wait_until(lambda: list(run_copy.folder.glob(".bundle.*.partial")), process)
+        time.sleep(delay)
+        process.kill()
+        process.communicate()
+        if run_copy.bundle.exists():
+            assert_whole(run_copy.bundle)
+            outcomes.add("old" if open_bundle(run_copy.bundle).manifest == before else "new")
+        else:
+            assert not has_older
+            outcomes.add("none")
+    # At least the earliest kill came before the end.
+    assert outcomes & {"none", "old"}
+
+
+@pytest.mark.slow
+def test_the_next_export_clears_away_what_a_killed_one_left(run_copy):
+    process = start("export", str(run_copy.folder))
+    wait_until(lambda: list(run_copy.folder.glob(".bundle.*.partial")), process)
+    process.kill()
+    process.communicate()
+    assert list(run_copy.folder.glob(".bundle.*.partial"))
+    assert cli.main(["export", str(run_copy.folder)]) == 0
+    assert not list(run_copy.folder.glob(".*"))
