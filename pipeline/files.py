@@ -29,9 +29,8 @@ def whole(path: Path) -> Iterator[Path]:
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            for abandoned in path.parent.glob(f".{path.name}.*.partial{ending}"):
-                if not is_running(int(abandoned.name.split(".partial")[0].rpartition(".")[2])):
-                    remove(abandoned)
+            for left in abandoned(path, ending):
+                remove(left)
             remove(scratch)
             yield scratch
             sync_tree(scratch)
@@ -40,6 +39,16 @@ def whole(path: Path) -> Iterator[Path]:
         # Where writing was refused, removing is too: the first refusal is the one to tell.
         with contextlib.suppress(OSError):
             remove(scratch)
+
+
+def abandoned(path: Path, ending: str) -> list[Path]:
+    """Unfinished versions of `path` whose processes are no more."""
+    start, end = f".{path.name}.", f".partial{ending}"
+    found = [each for each in path.parent.iterdir() if each.name.startswith(start)]
+    processes = [(each, each.name.removeprefix(start).removesuffix(end)) for each in found]
+    return [
+        each for each, number in processes if number.isdecimal() and not is_running(int(number))
+    ]
 
 
 def is_running(process: int) -> bool:

@@ -6,6 +6,9 @@ from pipeline.data import augment
 from pipeline.data.splits import Examples
 from pipeline.recipe import Data
 
+# Batches made at once, and batches ready before they are asked for.
+PARALLEL, AHEAD = 2, 4
+
 
 def training_batches(examples: Examples, data: Data, seed: int) -> tf.data.Dataset:
     """Endless shuffled, augmented batches `(images uint8, labels)`.
@@ -27,19 +30,30 @@ def training_batches(examples: Examples, data: Data, seed: int) -> tf.data.Datas
             pixels = augment.shift(pixels, tf.stack([step, 2 * seed + 1]), data.shift)
         return pixels, classes
 
-    return (
+    return steady(
         tf.data.Dataset.range(len(examples))
         .shuffle(len(examples), seed=seed)
         .repeat()
         .batch(batch_size, drop_remainder=True)
-        .map(gather, num_parallel_calls=tf.data.AUTOTUNE)
+        .map(gather, num_parallel_calls=PARALLEL)
         .enumerate()
-        .map(vary, num_parallel_calls=tf.data.AUTOTUNE)
-        .prefetch(tf.data.AUTOTUNE)
+        .map(vary, num_parallel_calls=PARALLEL)
+        .prefetch(AHEAD)
     )
 
 
 def evaluation_batches(examples: Examples, batch_size: int = 500) -> tf.data.Dataset:
     """All examples once, in order: batches `(images uint8, labels)`."""
     slices = tf.data.Dataset.from_tensor_slices((examples.images, examples.labels))
-    return slices.batch(batch_size)
+    return steady(slices.batch(batch_size).prefetch(AHEAD))
+
+
+def steady(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Switch tf.data's own tuning off: it holds the end of every pass up.
+
+    Its thread sleeps for 10 ms, then for twice as long each time, and whoever
+    is done with the data waits until it wakes: seconds after each epoch.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.with_options(options)

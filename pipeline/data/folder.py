@@ -8,7 +8,7 @@ import PIL.Image
 from pipeline.data.decode import complete_shape, decode_all
 from pipeline.data.splits import Examples
 from serving.errors import ConvoyError
-from serving.image import read_pixels
+from serving.image import ORIENTATION, read_pixels
 
 SUFFIXES = {".png", ".jpg", ".jpeg"}
 GREY_MODES = {"1", "L", "LA", "I", "F", "I;16"}
@@ -72,8 +72,8 @@ def image_paths(root: Path, labels: list[str]) -> list[tuple[Path, int]]:
         ]
         if not images:
             raise ConvoyError(
-                f"{root / label} is empty: expected PNG or JPEG images, received none; add some or "
-                "remove the folder."
+                f"{root / label} is empty: expected PNG or JPEG images, received none; add some, "
+                "or remove the class."
             )
         found += [(path, position) for path in images]
     return found
@@ -89,7 +89,7 @@ def common_shape(paths: list[Path]) -> tuple[int | None, int | None, int]:
     for path in paths:
         try:
             with PIL.Image.open(path) as image:
-                sizes.add(image.size)
+                sizes.add(upright_size(image))
                 modes.add(image.mode)
         except Exception:  # Whatever a damaged file provokes, reading says it in one sentence.
             read_pixels(path, (1, 1, 1))
@@ -98,3 +98,10 @@ def common_shape(paths: list[Path]) -> tuple[int | None, int | None, int]:
         return (None, None, channels)
     ((width, height),) = sizes
     return (height, width, channels)
+
+
+def upright_size(image: PIL.Image.Image) -> tuple[int, int]:
+    """Width and height once the picture is turned as its EXIF orientation asks."""
+    # Orientations 5 to 8 lie on their side.
+    width, height = image.size
+    return (height, width) if image.getexif().get(ORIENTATION, 1) >= 5 else (width, height)

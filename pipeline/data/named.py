@@ -90,29 +90,48 @@ def prepared(builder: Any) -> Any:
     if builder.data_path.exists():
         return builder
     console.print(f"Preparing {builder.name} in {builder.data_path}, once ...", soft_wrap=True)
-    tfds.disable_progress_bar()
     hosts = {urllib.parse.urlparse(url).hostname for url in builder.url_infos}
-    with tempfile.TemporaryDirectory() as originals:
-        ways = tfds.download.DownloadConfig()
-        unreachable = first_unreachable(hosts)
-        if unreachable:
-            offline_originals(builder.name, Path(originals), unreachable)
+    unreachable = first_unreachable(hosts)
+    problem = f"{unreachable} does not answer" if unreachable else prepare(builder)
+    if problem:
+        with tempfile.TemporaryDirectory() as originals:
+            offline_originals(builder.name, Path(originals), problem)
             ways = tfds.download.DownloadConfig(manual_dir=originals)
-        try:
-            # What it prints by the way is not for the user's stdout.
-            with contextlib.redirect_stdout(None):
-                builder.download_and_prepare(download_config=ways)
-        except OSError as error:
-            raise ConvoyError(
-                f"cannot prepare `{builder.name}` in {builder.data_path}: "
-                f"{error.strerror or error}; free the disk or give another --data.folder."
-            ) from error
-        except (tfds.download.DownloadError, AssertionError) as error:
-            raise ConvoyError(
-                f"cannot prepare `{builder.name}`: {str(error).splitlines()[0]}; "
-                f"{remedy(builder.name)}"
-            ) from error
+            problem = prepare(builder, ways)
+    if problem:
+        raise ConvoyError(f"cannot prepare `{builder.name}`: {problem}; {remedy(builder.name)}")
     return builder
+
+
+def prepare(builder: Any, ways: Any = None) -> str | None:
+    """Let TFDS download and prepare; returns why that failed, or `None`.
+
+    Raises:
+        ConvoyError: the disk refuses.
+    """
+    import requests
+    import tensorflow_datasets as tfds
+
+    failures = (
+        requests.RequestException,
+        tfds.download.DownloadError,
+        tfds.download.download_manager.NonMatchingChecksumError,
+        # A data set whose files only a person may fetch, after signing for them.
+        AssertionError,
+    )
+    tfds.disable_progress_bar()
+    try:
+        # What it prints by the way is not for the user's stdout.
+        with contextlib.redirect_stdout(None):
+            builder.download_and_prepare(download_config=ways)
+    except failures as error:
+        return (str(error) or type(error).__name__).splitlines()[0].strip(" .")
+    except OSError as error:
+        raise ConvoyError(
+            f"cannot prepare `{builder.name}` in {builder.data_path}: "
+            f"{error.strerror or error}; free the disk or give another --data.folder."
+        ) from error
+    return None
 
 
 def first_unreachable(hosts: set[str | None]) -> str | None:
@@ -133,17 +152,15 @@ def answers(host: str) -> bool:
     return False
 
 
-def offline_originals(name: str, folder: Path, unreachable: str) -> None:
-    """Fill `folder` with the files TFDS would have downloaded."""
+def offline_originals(name: str, folder: Path, problem: str) -> None:
+    """Fill `folder` with the files TFDS would have downloaded, but for `problem`."""
     reason = "no other way is known for this data set"
     if name == "fashion_mnist":
         try:
             return debian.fetch_originals(folder)
         except debian.NoPackage as error:
             reason = f"Debian's package `{debian.PACKAGE}` cannot be had either ({error})"
-    raise ConvoyError(
-        f"cannot download `{name}`: {unreachable} does not answer, and {reason}; {remedy(name)}"
-    )
+    raise ConvoyError(f"cannot download `{name}`: {problem}, and {reason}; {remedy(name)}")
 
 
 def remedy(name: str) -> str:

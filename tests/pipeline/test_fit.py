@@ -1,0 +1,109 @@
+"""Training itself, in every precision, on images small enough to do it often."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from pipeline.data.splits import Examples, Splits
+from pipeline.recipe import Data, Recipe, Training, network
+from pipeline.run import create_run
+from pipeline.task import Classification
+from pipeline.training.fit import fit, prepare
+
+PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+
+
+def stripes(count, seed):
+    """Images of horizontal or vertical stripes under noise."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(count, dtype=np.int32) % 2
+    stripe = np.where(np.arange(12) % 4 < 2, 160, 0)
+    images = np.where(labels[:, None, None] == 0, stripe[None, :, None], stripe[None, None, :])
+    noisy = images + generator.integers(0, 90, (count, 12, 12))
+    return Examples(noisy[..., None].astype(np.uint8), labels)
+
+
+@pytest.fixture
+def splits():
+    return Splits(stripes(256, 0), stripes(64, 1), stripes(64, 2), ("horizontal", "vertical"))
+
+
+def recipe(runs, **training):
+    return Recipe(
+        name="stripes",
+        network=network("lenet", width=3),
+        data=Data(batch_size=32),
+        training=Training(epochs=3, learning_rate=0.1, **training),
+        runs=runs,
+    )
+
+
+def trained(recipe, splits):
+    task = Classification(splits.labels)
+    compiled = prepare(recipe, splits, task)
+    run = create_run(recipe)
+    return fit(compiled, recipe, splits, task, run), run, compiled
+
+
+def accuracy(model, examples):
+    logits = model.predict(examples.images.astype("float32"), verbose=0)["logits"]
+    return np.mean(logits.argmax(-1) == examples.labels)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_every_precision_learns_and_gives_back_a_float32_network(tmp_path, splits, precision):
+    model, run, compiled = trained(recipe(tmp_path, precision=precision), splits)
+    assert compiled.dtype_policy.name == PRECISIONS[precision] == run.metrics["precision"]
+    assert compiled.output["logits"].dtype == "float32"
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+    assert accuracy(model, splits.validation) > 0.9
+
+
+def test_float16_scales_its_loss_and_bfloat16_need_not(tmp_path, splits):
+    task = Classification(splits.labels)
+    scaled = {
+        precision: isinstance(
+            prepare(recipe(tmp_path, precision=precision), splits, task).optimizer,
+            keras.optimizers.LossScaleOptimizer,
+        )
+        for precision in PRECISIONS
+    }
+    assert scaled == {"float32": False, "bfloat16": False, "float16": True}
+
+
+def test_the_policy_of_the_process_is_left_as_it_was(tmp_path, splits):
+    before = keras.config.dtype_policy().name
+    trained(recipe(tmp_path, precision="bfloat16"), splits)
+    assert keras.config.dtype_policy().name == before
+
+
+def test_training_never_sees_the_test_split(tmp_path, splits):
+    trained(recipe(tmp_path), dataclasses.replace(splits, test=None))
+
+
+def test_the_same_seed_gives_the_same_network_and_another_seed_another(tmp_path, splits):
+    def weights(seed):
+        model, _, _ = trained(dataclasses.replace(recipe(tmp_path), seed=seed), splits)
+        return np.concatenate([weight.ravel() for weight in model.get_weights()])
+
+    first = weights(seed=1)
+    np.testing.assert_allclose(weights(seed=1), first, rtol=1e-3, atol=1e-3)
+    assert not np.allclose(weights(seed=2), first, atol=1e-2)
+
+
+def test_only_kernels_decay(tmp_path, splits):
+    compiled = prepare(recipe(tmp_path), splits, Classification(splits.labels))
+    decayed = {
+        weight.name
+        for weight in compiled.trainable_variables
+        if compiled.optimizer._use_weight_decay(weight)
+    }
+    assert decayed == {"kernel"}
+
+
+def test_a_set_smaller_than_a_batch_trains(tmp_path, splits):
+    few = dataclasses.replace(splits, train=stripes(10, 0))
+    _, run, _ = trained(recipe(tmp_path), few)
+    assert run.metrics["best_epoch"] in (1, 2, 3)
