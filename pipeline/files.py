@@ -73,7 +73,9 @@ def writing(path: Path) -> Iterator[None]:
         # TensorFlow and HDF5 have errors of their own for a full disk.
         if not isinstance(error, OSError) and not is_full(path):
             raise
-        reason = (error.strerror if isinstance(error, OSError) else "") or "No space left on device"
+        # HDF5 keeps the number, but puts pages of its own into the text.
+        number = getattr(error, "errno", None)
+        reason = os.strerror(number) if number else "No space left on device"
         raise ConvoyError(
             f"cannot write {path}: expected a writable folder with free space, received "
             f"`{reason}`; free some space or choose another folder."

@@ -1,6 +1,10 @@
 """A small VGG on Fashion-MNIST: the default of `make train`.
 
-convoy train fashion
+    convoy train fashion
+
+Test accuracy 94.43% as the mean of seeds 0, 1 and 2 (94.28, 94.50, 94.52; standard deviation
+0.13), int8 included within 0.05 points. Training took 307 s on two cores with AVX-512 BF16 that
+did little else; on cores shared with other work it took up to 553 s.
 """
 
 from pipeline.recipe import Data, Recipe, Training, network
