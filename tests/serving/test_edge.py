@@ -378,23 +378,3 @@ def test_damaged_models_never_crash_the_process(exported, photo, tmp_path, varia
         assert done.returncode in (0, 2), done
         assert "Traceback" not in done.stderr
         assert all(line.startswith("convoy-edge: ") for line in done.stderr.splitlines())
-
-
-@pytest.mark.slow
-def test_speed_is_near_the_bare_interpreters(exported):
-    import timeit
-
-    model = EdgeModel(exported / "channels1.fp32.tflite")
-    pixels = random_image()
-    values = pixels[np.newaxis].astype(np.float32)
-    interpreter, tensors = model._interpreter, (model._input.index, model._output.index)
-
-    def bare():
-        interpreter.set_tensor(tensors[0], values)
-        interpreter.invoke()
-        return interpreter.get_tensor(tensors[1])
-
-    seconds = min(timeit.repeat(lambda: model.probabilities(pixels), number=500, repeat=20))
-    floor = min(timeit.repeat(bare, number=500, repeat=20))
-    # A few microseconds of Python on a network that takes one: far less on a real one.
-    assert (seconds - floor) / 500 < 20e-6
