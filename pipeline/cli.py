@@ -4,12 +4,25 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from pipeline.console import console
 from pipeline.verbs import VERBS
 from serving.errors import ConvoyError, nearest
 
 INTERRUPTED = 130
+
+
+def script() -> NoReturn:
+    """Run this process's command line, and end it with the exit code."""
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code:
+        # What ended early left TensorFlow's threads at work, and a Python that
+        # tidies up under them crashes now and then: end without tidying.
+        os._exit(code)
+    sys.exit()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,4 +89,4 @@ def interrupt(_signal: int, _frame: object) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script()

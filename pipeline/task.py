@@ -4,6 +4,7 @@ The only place that knows about classification. Everything is a fraction in 0-1.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -30,6 +31,10 @@ class Classification:
     def activate(self, logits: keras.KerasTensor) -> keras.KerasTensor:
         """What an exported file answers, from what the network computes."""
         return keras.ops.softmax(logits, axis=-1)
+
+    def answer(self, network: keras.Model, image: Any) -> dict[str, Any]:
+        """What every exported file computes from a batch of images, by the output's name."""
+        return {self.output: self.activate(network(image, training=False)["logits"])}
 
     def score(self, probabilities: np.ndarray, labels: np.ndarray) -> float:
         """Share of examples whose most probable class is right."""

@@ -88,6 +88,11 @@ class Route:
         """Size of all the route's files together."""
         return sum(file.bytes for file in self.files)
 
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the gate holds the route back; none where it does not, or has not run."""
+        return self.gate.reasons if self.gate else ()
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -102,6 +107,11 @@ class Manifest:
     output: str
     provenance: dict[str, Any]
     routes: tuple[Route, ...]
+
+    @property
+    def held_back(self) -> list[Route]:
+        """The routes that went through the gate and may not ship."""
+        return [route for route in self.routes if route.gate and not route.gate.passed]
 
     def to_json(self) -> str:
         """Render as indented JSON, ending with a newline."""

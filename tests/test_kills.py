@@ -14,7 +14,8 @@ from pipeline import cli
 from serving.bundle import open_bundle
 
 REPOSITORY = Path(__file__).parents[1]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+# A crash in native code says where.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONFAULTHANDLER": "1"}
 DATA = str(REPOSITORY / "data")
 
 
@@ -54,7 +55,7 @@ def test_an_interrupted_training_leaves_a_run_folder_that_says_so(tmp_path, sent
     wait_until(lambda: list(tmp_path.glob("smoke/*/checkpoints/best.weights.h5")), process)
     process.send_signal(sent)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, said
     assert said.splitlines()[-1].startswith("convoy: interrupted")
     (run,) = (tmp_path / "smoke").iterdir()
     assert json.loads((run / "metrics.json").read_text())["status"] == "interrupted"

@@ -5,7 +5,7 @@ from serving.bundle import Evidence, Manifest, Route
 
 def verify_page(manifest: Manifest, accuracy: float, images: int) -> str:
     """Render the verdict, one row per route, and how to read it."""
-    failed = [route for route in manifest.routes if route.gate and not route.gate.passed]
+    failed = manifest.held_back
     verdict = (
         f"**{len(failed)} of {len(manifest.routes)} routes may not ship.**"
         if failed
@@ -24,7 +24,7 @@ def verify_page(manifest: Manifest, accuracy: float, images: int) -> str:
         *[
             f"- `{route.route}` may not ship: {reason}."
             for route in failed
-            for reason in reasons(route)
+            for reason in route.reasons
         ],
         *([""] if failed else []),
         "*Agrees*: share of images on which the file chooses the class the trained network "
@@ -36,17 +36,12 @@ def verify_page(manifest: Manifest, accuracy: float, images: int) -> str:
     return "\n".join(lines)
 
 
-def reasons(route: Route) -> tuple[str, ...]:
-    """Why a route may not ship."""
-    return route.gate.reasons if route.gate else ()
-
-
 def row(route: Route) -> str:
     """One route of the table."""
     evidence = route.evidence
     if evidence is None or route.gate is None:
         return f"| {route.route} | not run | | | | {size(route.bytes)} | | |"
-    agrees = min(evidence.agreement, *evidence.signatures.values(), evidence.agreement)
+    agrees = min([evidence.agreement, *evidence.signatures.values()])
     cells = [
         route.route,
         "pass" if route.gate.passed else "**FAIL**",

@@ -23,7 +23,7 @@ def write_saved_model(network: keras.Model, task: Classification, folder: Path) 
     labels = tf.constant(task.labels)
 
     def answer(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {task.output: task.activate(network(image, training=False)["logits"])}
+        return task.answer(network, image)
 
     def answer_bytes(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         pixels = tf.map_fn(

@@ -57,7 +57,7 @@ def write_fixed_batch(network: keras.Model, task: Classification, folder: Path) 
     archive.track(network)
     archive.add_endpoint(
         "serving_default",
-        lambda image: {task.output: task.activate(network(image, training=False)["logits"])},
+        lambda image: task.answer(network, image),
         [tf.TensorSpec((1, *image.shape[1:]), name="image")],
     )
     archive.write_out(folder, verbose=False)

@@ -114,11 +114,7 @@ def route_record(route: Route) -> dict:
 
 def require_shippable(bundle: Bundle) -> None:
     """Raise `GateFailed` naming every route that may not ship."""
-    failed = [
-        f"{route.route} {'; '.join(route.gate.reasons)}"
-        for route in bundle.manifest.routes
-        if route.gate and not route.gate.passed
-    ]
+    failed = [f"{route.route} {'; '.join(route.reasons)}" for route in bundle.manifest.held_back]
     if failed:
         raise GateFailed(
             f"{bundle.folder}: the gate holds back {len(failed)} of {len(bundle.manifest.routes)} "

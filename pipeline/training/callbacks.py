@@ -14,7 +14,6 @@ class ProgressBar(keras.callbacks.Callback):
     def __init__(self, metric: str, steps: int):
         super().__init__()
         self.metric = metric
-        self.steps = steps
         self.context = progress("training", steps)
 
     def on_train_begin(self, logs=None):
