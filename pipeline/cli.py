@@ -9,6 +9,7 @@ from typing import NoReturn
 from pipeline.console import console
 from pipeline.verbs import VERBS
 from serving.errors import ConvoyError, nearest
+from serving.silence import hang_up
 
 INTERRUPTED = 130
 
@@ -16,11 +17,11 @@ INTERRUPTED = 130
 def script() -> NoReturn:
     """Run this process's command line, and end it with the exit code."""
     code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
     if code:
         # What ended early left TensorFlow's threads at work, and a Python that
         # tidies up under them crashes now and then: end without tidying.
+        sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(code)
     sys.exit()
 
@@ -39,12 +40,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.remove("--quiet")
         console.quiet = True
     try:
-        return run(args)
+        code = run(args)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        hang_up()
+        return 0
     except ConvoyError as error:
         return complain(str(error), error.exit_code)
     except KeyboardInterrupt:
         return complain(
-            "interrupted; the run folder says so, and what is exported stays whole", INTERRUPTED
+            "interrupted; a training's run folder says so, and no file is left half-written",
+            INTERRUPTED,
         )
     except OSError as error:
         return complain(

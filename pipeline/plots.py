@@ -9,6 +9,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from pipeline.data.splits import Examples
 
+# Of more classes a cell has no room for its figure, nor an axis for every name.
+READABLE = 40
 TRAIN, VALIDATION = "#9aa5b1", "#0b6bcb"
 
 
@@ -34,18 +36,19 @@ def confusion(counts: np.ndarray, labels: tuple[str, ...], path: Path) -> None:
     """
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     mistakes = np.where(np.eye(len(labels), dtype=bool), 0, shares)
-    side = 2.5 + 0.5 * len(labels)
+    side = 2.5 + 0.5 * min(len(labels), READABLE)
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.subplots()
     axes.imshow(mistakes, cmap="Reds", vmin=0, vmax=max(mistakes.max(), 1) * 1.4)
-    for row, column in np.ndindex(counts.shape):
+    for row, column in np.ndindex(counts.shape) if len(labels) <= READABLE else ():
         if shares[row, column] >= 0.05:
             weight = "bold" if row == column else "normal"
             text = f"{shares[row, column]:.1f}"
             axes.text(column, row, text, ha="center", va="center", fontsize=8, weight=weight)
-    ticks = range(len(labels))
-    axes.set_xticks(ticks, labels, rotation=45, ha="right")
-    axes.set_yticks(ticks, labels)
+    ticks = range(0, len(labels), -(-len(labels) // READABLE))
+    named = [labels[tick] for tick in ticks]
+    axes.set_xticks(ticks, named, rotation=45, ha="right")
+    axes.set_yticks(ticks, named)
     axes.set(xlabel="answered", ylabel="is", title="of each class, percent answered as")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import inspect
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -15,6 +16,8 @@ import models
 from serving.errors import ConvoyError, nearest
 
 MANY = 2**31
+# NumPy takes seeds up to here.
+SEEDS = 2**32 - 1
 
 
 class Ranged:
@@ -28,8 +31,8 @@ class Ranged:
         for name, (least, most) in self.ranges.items():
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
-                flag = f"--{self.section}.{name.replace('_', '-')}"
-                expected = f"at least {least:g}" if most == MANY else f"{least:g} to {most:g}"
+                flag = f"--{self.section}{name.replace('_', '-')}"
+                expected = f"at least {least:g}" if most == MANY else f"{least:g} to {most:,}"
                 raise ConvoyError(
                     f"{flag} is out of range: expected {expected}, received {value:g}; "
                     "give another value."
@@ -40,7 +43,7 @@ class Ranged:
 class Data(Ranged):
     """Where the images come from, how they are split and how they are varied."""
 
-    section = "data"
+    section = "data."
     ranges = {
         "height": (1, MANY),
         "width": (1, MANY),
@@ -48,6 +51,7 @@ class Data(Ranged):
         "test_fraction": (0.001, 0.9),
         "max_train_images": (2, MANY),
         "max_test_images": (1, MANY),
+        "split_seed": (0, SEEDS),
         "batch_size": (1, MANY),
         "shift": (0, MANY),
     }
@@ -142,7 +146,7 @@ def network_kind(architecture: str) -> type[Network]:
 class Training(Ranged):
     """How the weights are found."""
 
-    section = "training"
+    section = "training."
     ranges = {
         "epochs": (1, MANY),
         "learning_rate": (0, MANY),
@@ -171,8 +175,17 @@ class Training(Ranged):
 
 
 @dataclass(frozen=True)
-class Gate:
+class Gate(Ranged):
     """What an exported file must prove before it may ship."""
+
+    section = "export.gate."
+    ranges = {
+        "min_float_agreement": (0, 1),
+        "max_quantized_loss": (0, 1),
+        "max_class_drop": (0, 1),
+        "max_bytes": (1, MANY),
+        "max_latency_ms": (0, MANY),
+    }
 
     min_float_agreement: float = 0.999
     """Share of test images on which a float route answers as the Keras model does."""
@@ -190,7 +203,7 @@ class Gate:
 class Export(Ranged):
     """Which files are written, from what, and when they may ship."""
 
-    section = "export"
+    section = "export."
     ranges = {"calibration_images": (1, MANY)}
 
     calibration_images: int = 500
@@ -199,8 +212,11 @@ class Export(Ranged):
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Ranged):
     """Everything about a training."""
+
+    section = ""
+    ranges = {"seed": (0, SEEDS)}
 
     name: str
     """Of the run folder and of the exported model."""
@@ -212,6 +228,14 @@ class Recipe:
     """Of initial weights, shuffling and augmentation."""
     runs: Path = Path("runs")
     """Where run folders are made."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", self.name, re.ASCII) or self.name == "latest":
+            raise ConvoyError(
+                "--name does not fit a file's name: expected letters, digits, `_`, `-` and `.`, "
+                f"other than `latest`, received `{self.name}`; give another name."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

@@ -53,8 +53,18 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe this run executes."""
-        return Recipe.from_dict(self.read(self.recipe_json)["recipe"])
+        """The recipe this run executes.
+
+        Raises:
+            ConvoyError: missing, damaged, or written by another version.
+        """
+        try:
+            return Recipe.from_dict(self.read(self.recipe_json)["recipe"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ConvoyError(
+                f"{self.recipe_json} was written by another version of Convoy: expected every "
+                f"field of a recipe, received {error!r}; train again."
+            ) from error
 
     @property
     def metrics(self) -> dict[str, Any]:

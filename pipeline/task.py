@@ -1,6 +1,6 @@
 """What a network answers, how that is learned, and how two answers are compared.
 
-The only place that knows about classification. Everything is a fraction in 0-1.
+Everything is a fraction in 0-1.
 """
 
 from dataclasses import dataclass
@@ -8,6 +8,9 @@ from typing import Any
 
 import keras
 import numpy as np
+
+# The choice of a network that answers with something else than numbers.
+NONE = -1
 
 
 @dataclass(frozen=True)
@@ -38,22 +41,26 @@ class Classification:
 
     def score(self, probabilities: np.ndarray, labels: np.ndarray) -> float:
         """Share of examples whose most probable class is right."""
-        return float(np.mean(probabilities.argmax(axis=-1) == labels))
+        return float(np.mean(chosen(probabilities) == labels))
 
     def agreement(self, probabilities: np.ndarray, reference: np.ndarray) -> float:
-        """Share of examples on which both choose the same class."""
-        return float(np.mean(probabilities.argmax(axis=-1) == reference.argmax(axis=-1)))
+        """Share of examples on which both choose the same class, and do choose one."""
+        choices = chosen(probabilities)
+        return float(np.mean((choices == chosen(reference)) & (choices != NONE)))
 
     def worst_class_drop(
         self, probabilities: np.ndarray, reference: np.ndarray, labels: np.ndarray
     ) -> tuple[str, float]:
         """The class that loses most accuracy against `reference`, and how much."""
-        lost = (reference.argmax(axis=-1) == labels).astype(float) - (
-            probabilities.argmax(axis=-1) == labels
-        )
+        lost = (chosen(reference) == labels).astype(float) - (chosen(probabilities) == labels)
         drops = {label: lost[labels == label].mean() for label in np.unique(labels)}
         worst = max(drops, key=lambda label: drops[label])
         return self.labels[worst], float(drops[worst])
+
+
+def chosen(probabilities: np.ndarray) -> np.ndarray:
+    """The most probable class of each example; `NONE` where an answer is not finite."""
+    return np.where(np.isfinite(probabilities).all(axis=-1), probabilities.argmax(axis=-1), NONE)
 
 
 @keras.saving.register_keras_serializable(package="pipeline")

@@ -9,6 +9,7 @@ from typing import Literal
 import tyro
 
 from pipeline.flags import parse
+from serving.errors import ConvoyError
 from serving.silence import muted
 
 # TensorFlow takes seconds to import, so each verb imports what it needs.
@@ -47,29 +48,25 @@ def flag_value(args: Sequence[str], flag: str) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
-class DataOptions:
-    """Prepare a data set, or say how to get it."""
-
-    source: tyro.conf.Positional[str]
-    """A TFDS name, or an image folder."""
-    folder: Path = Path("data")
-    """Where prepared data sets are kept."""
-    height: int | None = None
-    """Rows to resize to, where the images have no size in common."""
-    width: int | None = None
-    """Columns to resize to."""
-
-
 def data(args: Sequence[str]) -> None:
     """Prepare a data set, or say how to get it: `convoy data fashion_mnist`."""
-    options = parse(DataOptions, args, "convoy data")
     with muted():
         from pipeline.data.sources import load
         from pipeline.recipe import Data
         from pipeline.summary import data_summary
 
-    wanted = Data(options.source, options.folder, options.height, options.width)
+    @dataclass(frozen=True)
+    class DataOptions:
+        """Prepare a data set, or say how to get it."""
+
+        name: tyro.conf.Positional[str]
+        """A TFDS name, or an image folder."""
+        data: Data = Data()
+        """As in a recipe."""
+
+    options = parse(DataOptions, args, "convoy data")
+
+    wanted = dataclasses.replace(options.data, source=options.name)
     print(data_summary(wanted, load(wanted)))
 
 
@@ -138,6 +135,11 @@ def predict(args: Sequence[str]) -> int:
     from pipeline.predict import load_route
     from serving.answers import print_answers
 
+    if not options.files or options.top < 1:
+        raise ConvoyError(
+            "`convoy predict` has nothing to answer: expected an image at least and --top of 1 or "
+            f"more, received {len(options.files)} and {options.top}; give both."
+        )
     with muted():
         model = load_route(options.bundle, options.route, options.allow_unproven)
     return print_answers(model, options.files, options.top, options.json, "convoy")

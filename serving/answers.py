@@ -34,7 +34,7 @@ def top_k(probabilities: np.ndarray, labels: Sequence[str], k: int) -> list[Answ
     """
     if not np.isfinite(probabilities).all():
         raise ConvoyError(
-            "The model gave no answer: expected finite probabilities, received "
+            "the model gave no answer: expected finite probabilities, received "
             f"{np.asarray(probabilities)[:3]}...; it may be damaged, so export it again."
         )
     order = np.argsort(-np.asarray(probabilities), kind="stable")[:k]
@@ -105,7 +105,7 @@ def print_answers(
         program: who speaks, in errors.
 
     Returns:
-        The exit code: 0, or 2 if an image could not be read.
+        The exit code: 0, or 2 if an image could not be read or answered.
     """
     width = min(31, max(map(len, [*files, "image"])))
     if not json_lines:
@@ -117,11 +117,11 @@ def print_answers(
             began = time.perf_counter()
             probabilities = model.probabilities(pixels)
             milliseconds = 1000 * (time.perf_counter() - began)
+            answers = top_k(probabilities, model.labels, top)
         except ConvoyError as error:
             print(f"{program}: {error}", file=sys.stderr)
             exit_code = error.exit_code
             continue
-        answers = top_k(probabilities, model.labels, top)
         if json_lines:
             print(as_json(model, file, answers, milliseconds), flush=True)
         else:

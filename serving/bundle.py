@@ -136,7 +136,7 @@ class Manifest:
             ) from error
         raise ConvoyError(
             f"{source} was made by a newer version: expected manifest schema {SCHEMA} or older, "
-            f"received {schema}; upgrade with `pip install --upgrade convoy`."
+            f"received {schema}; read it with the version that made it."
         )
 
     @classmethod

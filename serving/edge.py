@@ -22,11 +22,11 @@ import numpy as np
 from serving.answers import print_answers
 from serving.bundle import MANIFEST, Bundle, open_bundle
 from serving.errors import ConvoyError
-from serving.silence import muted
+from serving.silence import hang_up, muted
 from serving.tflite import EdgeModel
 
 DEFAULT_ROUTE = "tflite-fp32"
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 30
 
 
 def mentions(manifest: Path, name: str) -> bool:
@@ -93,6 +93,11 @@ def load(
             "received neither; check the path."
         )
     found = (open_bundle(source), route or DEFAULT_ROUTE) if source.is_dir() else owner(source)
+    if route and (found is None or found[1] != route):
+        raise ConvoyError(
+            f"{source} is not route `{route}`: expected a bundle folder to choose the route from, "
+            "received a single file; leave --route out."
+        )
     if found:
         bundle, route = found
         path = bundle.checked(route, allow_unproven)
@@ -161,8 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return run(options)
         except BrokenPipeError:
-            # The reader, `head` perhaps, has seen enough.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            hang_up()
             return 0
         except KeyboardInterrupt:
             return 130

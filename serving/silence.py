@@ -1,4 +1,4 @@
-"""Quiet about what native code says by the way."""
+"""Quiet about what native code says by the way, and where nobody listens."""
 
 import contextlib
 import os
@@ -22,3 +22,8 @@ def muted() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+def hang_up() -> None:
+    """Send the rest of stdout nowhere: the reader, `head` perhaps, has seen enough."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -127,7 +127,7 @@ def runtime() -> Any:
             reasons.append(str(error))
     raise ConvoyError(
         "No TFLite runtime is at hand: expected ai-edge-litert or tflite-runtime, "
-        f'received {"; ".join(reasons)}; run `pip install "convoy[edge]"`.'
+        f"received {'; '.join(reasons)}; run `pip install ai-edge-litert`."
     )
 
 

@@ -7,6 +7,12 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest
+from hypothesis import settings
+
+# The same examples on every machine, at any speed, so that a red test tells of a change. Look for
+# new ones with `pytest --hypothesis-profile=default`.
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -73,7 +73,7 @@ def test_a_device_answers_a_thousand_test_images_as_keras_does(
     keras_answers = probabilities(load_network(smoke_run), task, test).argmax(-1)
     np.testing.assert_array_equal(answers["tflite-fp32"], keras_answers)
     lost = np.mean(keras_answers == test.labels) - np.mean(answers["tflite-int8"] == test.labels)
-    assert lost <= smoke_run.recipe.export.gate.max_quantized_loss
+    assert lost <= smoke_run.recipe.export.gate.max_quantized_loss + 1e-9
 
 
 @pytest.mark.slow

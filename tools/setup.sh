@@ -19,7 +19,7 @@ if [ -z "$python" ]; then
     found=$(python3 --version 2>&1 || true)
     echo "make: training needs Python 3.11, 3.12 or 3.13 (Keras 3.15 has no release for older ones)," \
         "received ${found:-no python3}; install one of them, or only the device part:" \
-        'pip install "convoy[edge]"' >&2
+        'pip install ".[edge]"' >&2
     exit 2
 fi
 

@@ -1,8 +1,10 @@
 """Image data sets by their TFDS name, with or without the internet."""
 
 import contextlib
+import queue
 import socket
 import tempfile
+import threading
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 
 from pipeline.console import console
 from pipeline.data import debian
-from pipeline.data.decode import Shape, complete_shape, decode_all
+from pipeline.data.decode import Shape, complete_shape, decode_all, fitting_memory
 from pipeline.data.splits import Examples
 from serving.errors import ConvoyError, nearest
 
@@ -107,7 +109,7 @@ def prepare(builder: Any, ways: Any = None) -> str | None:
     """Let TFDS download and prepare; returns why that failed, or `None`.
 
     Raises:
-        ConvoyError: the disk refuses.
+        ConvoyError: the disk refuses, or a package is missing.
     """
     import requests
     import tensorflow_datasets as tfds
@@ -126,6 +128,11 @@ def prepare(builder: Any, ways: Any = None) -> str | None:
             builder.download_and_prepare(download_config=ways)
     except failures as error:
         return (str(error) or type(error).__name__).splitlines()[0].strip(" .")
+    except ImportError as error:
+        raise ConvoyError(
+            f"cannot prepare `{builder.name}`: TFDS needs a package for it that is not installed "
+            f"({error}); install it with pip."
+        ) from error
     except OSError as error:
         raise ConvoyError(
             f"cannot prepare `{builder.name}` in {builder.data_path}: "
@@ -136,13 +143,24 @@ def prepare(builder: Any, ways: Any = None) -> str | None:
 
 def first_unreachable(hosts: set[str | None]) -> str | None:
     """The first host that does not answer within seconds; a proxy is trusted to."""
-    if urllib.request.getproxies():
+    if urllib.request.getproxies().keys() - {"no"}:
         return None
     return next((host for host in sorted(filter(None, hosts)) if not answers(host)), None)
 
 
 def answers(host: str) -> bool:
     """Whether `host` takes a connection, encrypted or not, within seconds."""
+    knocked = queue.Queue()
+    # In a thread, because the system searches for an address as long as it likes.
+    threading.Thread(target=lambda: knocked.put(connects(host)), daemon=True).start()
+    try:
+        return knocked.get(timeout=CONNECT_SECONDS)
+    except queue.Empty:
+        return False
+
+
+def connects(host: str) -> bool:
+    """Whether `host` takes a connection on one of the web's ports."""
     for port in (443, 80):
         try:
             socket.create_connection((host, port), CONNECT_SECONDS).close()
@@ -175,11 +193,15 @@ def read_plain(builder: Any, split: str) -> Examples:
     """Read a split whose images already have the wanted size, in large batches."""
     import tensorflow_datasets as tfds
 
-    batches = list(tfds.as_numpy(builder.as_dataset(split=split, batch_size=1000)))
-    return Examples(
-        np.concatenate([batch["image"] for batch in batches]),
-        np.concatenate([batch["label"] for batch in batches]).astype(np.int32),
-    )
+    count = builder.info.splits[split].num_examples
+    images = np.empty(fitting_memory((count, *builder.info.features["image"].shape)), np.uint8)
+    labels = np.empty(count, np.int32)
+    filled = 0
+    for batch in tfds.as_numpy(builder.as_dataset(split=split, batch_size=1000)):
+        place = slice(filled, filled + len(batch["label"]))
+        images[place], labels[place] = batch["image"], batch["label"]
+        filled = place.stop
+    return Examples(images, labels)
 
 
 def read_resized(builder: Any, split: str, shape: Shape) -> Examples:

@@ -1,7 +1,7 @@
 """Conversion to TFLite, in a child process: the converter leaks memory and can abort.
 
 The only module that knows `tf.lite`. Run as a program it is the child:
-`python -m pipeline.export.tflite SAVED_MODEL VARIANT TARGET CALIBRATION`.
+`python -m pipeline.export.tflite VARIANT SAVED_MODEL TARGET CALIBRATION`.
 """
 
 import subprocess
@@ -65,10 +65,13 @@ def write_fixed_batch(network: keras.Model, task: Classification, folder: Path) 
 
 def convert_in_child(saved_model: Path, variant: str, target: Path, calibration: Path) -> None:
     """Run `convert` in a process of its own and translate its end."""
-    command = [sys.executable, "-m", __name__, saved_model, variant, target, calibration]
+    paths = [str(path.absolute()) for path in (saved_model, target, calibration)]
+    command = [sys.executable, "-m", __name__, variant, *paths]
     try:
         child = subprocess.run(
-            [str(part) for part in command],
+            command,
+            # Where this very package lies: Python looks into the working folder first.
+            cwd=Path(__file__).parents[2],
             capture_output=True,
             text=True,
             timeout=LIMIT_SECONDS,
@@ -86,7 +89,7 @@ def convert_in_child(saved_model: Path, variant: str, target: Path, calibration:
         )
 
 
-def convert(saved_model: str, variant: str, target: str, calibration: str) -> None:
+def convert(variant: str, saved_model: str, target: str, calibration: str) -> None:
     """Convert the SavedModel's `serving_default` and write the file `target`."""
     import tensorflow as tf
 

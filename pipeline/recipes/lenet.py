@@ -1,6 +1,9 @@
-"""LeNet with batch normalisation on Fashion-MNIST: the smallest useful network.
+"""LeNet with batch normalisation on Fashion-MNIST: where most people begin.
 
-convoy train lenet
+    convoy train lenet
+
+Test accuracy 91.92% as the mean of seeds 0, 1 and 2 (92.06, 91.81, 91.88; standard deviation 0.13).
+Training took 292 to 379 s on two cores shared with other work.
 """
 
 from pipeline.recipe import Data, Recipe, Training, network

@@ -1,11 +1,13 @@
 """What happens between epochs: the bar, the best weights."""
 
+import math
 from pathlib import Path
 
 import keras
 
 from pipeline.console import progress
 from pipeline.files import whole
+from serving.errors import ConvoyError
 
 
 class ProgressBar(keras.callbacks.Callback):
@@ -32,6 +34,31 @@ class ProgressBar(keras.callbacks.Callback):
     def close(self):
         """End the bar, also when training was interrupted."""
         self.context.__exit__(None, None, None)
+
+
+class FiniteLoss(keras.callbacks.Callback):
+    """Ends a training whose loss is no number any more: nothing comes back from there.
+
+    Stands last among the callbacks, so that the others have closed their files
+    when it raises.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.problem = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        loss = (logs or {})["loss"]
+        if not math.isfinite(loss):
+            self.model.stop_training = True
+            self.problem = (
+                f"training diverged in epoch {epoch + 1}: expected a finite loss, received "
+                f"{loss}; lower --training.learning-rate."
+            )
+
+    def on_train_end(self, logs=None):
+        if self.problem:
+            raise ConvoyError(self.problem)
 
 
 class BestWeights(keras.callbacks.Callback):

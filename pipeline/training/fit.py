@@ -12,7 +12,7 @@ from pipeline.data.splits import Splits
 from pipeline.recipe import Recipe
 from pipeline.run import Run
 from pipeline.task import Classification
-from pipeline.training.callbacks import BestWeights, ProgressBar
+from pipeline.training.callbacks import BestWeights, FiniteLoss, ProgressBar
 from pipeline.training.precision import POLICIES, choose_precision
 from pipeline.training.schedule import WarmupDecay
 from serving.errors import ConvoyError
@@ -47,6 +47,9 @@ def fit(
     Writes `history.csv`, `tensorboard/` and `checkpoints/` into the run and
     records seconds, precision and validation score in its metrics.
 
+    Raises:
+        ConvoyError: the loss became infinite or no number.
+
     Returns:
         The network under float32, whatever it was trained in.
     """
@@ -66,6 +69,7 @@ def fit(
                 best,
                 keras.callbacks.CSVLogger(run.folder / "history.csv"),
                 keras.callbacks.TensorBoard(run.folder / "tensorboard", write_graph=False),
+                FiniteLoss(),
             ],
             # The data set shuffles by itself.
             shuffle=False,

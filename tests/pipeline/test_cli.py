@@ -1,6 +1,8 @@
 """The command line: one sentence and a code for every bad input, and nothing left behind."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,11 +45,16 @@ def everything_below(folder):
         (["train", "smoke", "--runs", "/proc/convoy", *DATA], "cannot write /proc/convoy"),
         (["train", "smoke", "--training.epochs", "0", *DATA], "--training.epochs"),
         (["train", "smoke", "--data.batch-size", "0", *DATA], "--data.batch-size"),
+        (["train", "smoke", "--seed", "-1", *DATA], "--seed"),
+        (["train", "smoke", "--name", "a/b", *DATA], "--name"),
+        (["train", "smoke", "--export.gate.min-float-agreement", "99", *DATA], "min-float"),
         (["data", "."], "is not an image folder"),
         (["verify", "nowhere"], "nowhere is not a run folder"),
         (["export", "nowhere"], "nowhere is not a run folder"),
         (["evaluate", "nowhere"], "nowhere is not a run folder"),
         (["predict", "nowhere", "a.png"], "nowhere"),
+        (["predict", "nowhere"], "nothing to answer"),
+        (["predict", "nowhere", "a.png", "--top", "0"], "nothing to answer"),
         (["predict"], "Missing from convoy predict: PATH"),
         (["bench", "speed", "x"], "'speed'"),
     ],
@@ -78,18 +85,26 @@ def test_an_image_folder_trains_and_its_bundle_answers(here, capsys):
     assert '"label": "dark"' in capsys.readouterr().out
 
 
+def answer_in(line):
+    """Percentage and class in a line of the table."""
+    share, label = re.fullmatch(r".* ([\d.]+)%  (.+)", line).groups()
+    return float(share), label
+
+
 def test_predict_gives_the_answers_of_a_device_on_every_route(smoke_run, here, capsys):
     Image.linear_gradient("L").resize((50, 70)).save("picture.png")
     said = {}
     for route in ("tflite-fp32", "tflite-int8", "saved_model"):
         arguments = [str(smoke_run.bundle), "picture.png", "--route", route]
         assert cli.main(["predict", *arguments]) == 0
-        said[route] = [line.split()[-2:] for line in capsys.readouterr().out.splitlines()]
+        said[route] = [answer_in(line) for line in capsys.readouterr().out.splitlines()[1:]]
         if route != "saved_model":
             assert edge.main(arguments) == 0
-            on_device = capsys.readouterr().out.splitlines()
-            assert [line.split()[-2:] for line in on_device] == said[route]
-    assert said["saved_model"] == said["tflite-fp32"]
+            on_device = capsys.readouterr().out.splitlines()[1:]
+            assert [answer_in(line) for line in on_device] == said[route]
+    # Percentages are rounded, and another runtime may fall to the other side.
+    for one, other in zip(said["saved_model"], said["tflite-fp32"], strict=True):
+        assert one == (pytest.approx(other[0], abs=0.11), other[1])
 
 
 def test_help_lists_every_verb_and_exits_with_0(capsys):
@@ -115,6 +130,31 @@ def test_a_pipe_sees_only_the_answer(smoke_run, tmp_path):
     done = convoy("predict", str(smoke_run.bundle), str(tmp_path / "picture.png"))
     assert done.returncode == 0
     assert done.stderr == ""
+
+
+def test_a_reader_that_leaves_early_gets_no_trace(smoke_run, tmp_path):
+    Image.linear_gradient("L").save(tmp_path / "picture.png")
+    line = [sys.executable, "-m", "pipeline.cli", "predict", str(smoke_run.bundle)]
+    with subprocess.Popen(
+        [*line, *[str(tmp_path / "picture.png")] * 2000],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+def test_a_run_of_another_version_gets_one_sentence(run_copy, capsys):
+    content = json.loads(run_copy.recipe_json.read_text())
+    content["recipe"]["training"]["sparkle"] = 3
+    run_copy.recipe_json.write_text(json.dumps(content))
+    assert cli.main(["verify", str(run_copy.folder)]) == 2
+    said = capsys.readouterr().err
+    assert "was written by another version of Convoy" in said
+    assert said.count("\n") == 1
 
 
 def test_predicting_by_tflite_never_waits_for_tensorflow(smoke_run, tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,10 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from pipeline import stages
 from pipeline.export.calibration import calibration_images
+from pipeline.export.tflite import write_tflite
+from pipeline.export.verify import load_network
 from pipeline.export.warmup import WARMUP
+from pipeline.task import Classification
 from serving.bundle import open_bundle
 
 
@@ -156,3 +160,15 @@ def test_exporting_again_leaves_a_bundle_that_is_unproven(run_copy):
     assert {route.gate for route in bundle.manifest.routes} == {None}
     stages.verify(run_copy)
     assert all(route.gate.passed for route in open_bundle(run_copy.bundle).manifest.routes)
+
+
+def test_the_converter_finds_its_own_code_wherever_the_user_stands(
+    smoke_run, bundle, tmp_path, monkeypatch
+):
+    """Python looks into the working folder first, and other projects have a `pipeline` too."""
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "pipeline" / "__init__.py").write_text("raise SystemExit('another project')")
+    monkeypatch.chdir(tmp_path)
+    network, task = load_network(smoke_run), Classification(bundle.manifest.labels)
+    write_tflite(network, task, np.zeros((1, 28, 28, 1), np.uint8), {"fp32": Path("new.tflite")})
+    assert Path("new.tflite").read_bytes() == bundle.checked("tflite-fp32").read_bytes()

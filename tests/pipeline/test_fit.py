@@ -11,6 +11,7 @@ from pipeline.recipe import Data, Recipe, Training, network
 from pipeline.run import create_run
 from pipeline.task import Classification
 from pipeline.training.fit import fit, prepare
+from serving.errors import ConvoyError
 
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
@@ -79,13 +80,20 @@ def test_the_policy_of_the_process_is_left_as_it_was(tmp_path, splits):
     assert keras.config.dtype_policy().name == before
 
 
+def test_a_training_that_diverges_is_ended_with_the_remedy(tmp_path, splits):
+    wild = dataclasses.replace(recipe(tmp_path).training, learning_rate=1e9, weight_decay=1.0)
+    with pytest.raises(ConvoyError, match="^training diverged in epoch 1: .* lower --training"):
+        trained(dataclasses.replace(recipe(tmp_path), training=wild), splits)
+
+
 def test_training_never_sees_the_test_split(tmp_path, splits):
     trained(recipe(tmp_path), dataclasses.replace(splits, test=None))
 
 
 def test_the_same_seed_gives_the_same_network_and_another_seed_another(tmp_path, splits):
     def weights(seed):
-        model, _, _ = trained(dataclasses.replace(recipe(tmp_path), seed=seed), splits)
+        exact = recipe(tmp_path, precision="float32")
+        model, _, _ = trained(dataclasses.replace(exact, seed=seed), splits)
         return np.concatenate([weight.ravel() for weight in model.get_weights()])
 
     first = weights(seed=1)

@@ -16,7 +16,7 @@ from serving.errors import ConvoyError
 PATHS = st.sampled_from([Path("data"), Path("/far/away"), Path("../a b")])
 RANGED = [
     (kind, name, bounds)
-    for kind in (Data, Training, Export)
+    for kind in (Data, Training, Gate, Export)
     for name, bounds in kind.ranges.items()
 ]
 
@@ -37,13 +37,11 @@ NETWORKS = st.sampled_from(sorted(models.ARCHITECTURES)).flatmap(
 )
 RECIPE_STRATEGY = st.builds(
     Recipe,
-    name=st.text(),
+    name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]*", fullmatch=True).filter("latest".__ne__),
     network=NETWORKS,
     data=draw_fields(Data, source=st.text(), folder=PATHS),
     training=draw_fields(Training),
-    export=draw_fields(
-        Export, gate=st.builds(Gate, max_latency_ms=st.none() | st.floats(allow_nan=False))
-    ),
+    export=draw_fields(Export, gate=draw_fields(Gate)),
     seed=st.integers(0, 2**32 - 1),
     runs=PATHS,
 )
@@ -123,12 +121,24 @@ def test_an_unknown_option_gives_the_nearest():
     ("kind", "name", "bounds"), RANGED, ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_a_number_out_of_range_is_refused_by_its_flag(kind, name, bounds):
-    flag = f"--{kind.section}.{name.replace('_', '-')}"
+    flag = f"--{kind.section}{name.replace('_', '-')}"
     for bound in bounds:
         assert getattr(kind(**{name: bound}), name) == bound
     for wrong in (bounds[0] - 1, bounds[1] + 1, float("nan")):
         with pytest.raises(ConvoyError, match=f"^{flag} is out of range: .* received .*; give"):
             kind(**{name: wrong})
+
+
+@pytest.mark.parametrize("name", ["", ".", "a/b", "/tmp/x", "..", "latest", "caf\u00e9", "a b"])
+def test_a_name_that_is_no_file_name_is_refused(name):
+    with pytest.raises(ConvoyError, match="^--name does not fit a file's name: "):
+        dataclasses.replace(RECIPES["smoke"], name=name)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_numpy_cannot_take_is_refused(seed):
+    with pytest.raises(ConvoyError, match="^--seed is out of range: expected 0 to 4,294,967,295"):
+        dataclasses.replace(RECIPES["smoke"], seed=seed)
 
 
 @pytest.mark.parametrize("name", RECIPES)

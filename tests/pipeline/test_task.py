@@ -119,6 +119,17 @@ def test_the_worst_class_drop_is_the_largest_loss_of_accuracy_in_a_class(seed, c
     assert drops[worst] == pytest.approx(drop)
 
 
+def test_an_answer_that_is_no_number_is_neither_right_nor_agreed_with():
+    reference = np.eye(4, dtype="float32")[[0, 1, 2]]
+    broken = reference.copy()
+    broken[0, 3] = np.nan
+    labels = np.array([0, 1, 2])
+    assert TASK.score(broken, labels) == pytest.approx(2 / 3)
+    assert TASK.agreement(broken, reference) == pytest.approx(2 / 3)
+    assert TASK.agreement(broken, broken) == pytest.approx(2 / 3)
+    assert TASK.worst_class_drop(broken, reference, labels) == ("ant", 1.0)
+
+
 def test_a_class_that_gains_while_the_others_stay_has_no_drop():
     reference = np.eye(4, dtype="float32")[[0, 1, 1]]
     better = np.eye(4, dtype="float32")[[0, 1, 2]]

@@ -55,9 +55,9 @@ def test_manifest_without_a_field_is_damaged(bundle, field):
         open_bundle(bundle.folder)
 
 
-def test_newer_schema_asks_for_an_upgrade(bundle):
+def test_newer_schema_asks_for_the_version_that_made_it(bundle):
     rewrite(bundle, schema=2, routes=None)
-    with pytest.raises(ConvoyError, match="newer version.*received 2; upgrade"):
+    with pytest.raises(ConvoyError, match="newer version.*received 2; read it with"):
         open_bundle(bundle.folder)
 
 

@@ -258,7 +258,7 @@ def test_a_missing_source_is_named(tmp_path):
 
 def test_without_a_runtime_the_remedy_is_named(monkeypatch, bundle):
     monkeypatch.setattr(tflite, "RUNTIMES", ("no_such_runtime",))
-    with pytest.raises(ConvoyError, match=r'run `pip install "convoy\[edge\]"`'):
+    with pytest.raises(ConvoyError, match="run `pip install ai-edge-litert`"):
         load(bundle.folder)
 
 
