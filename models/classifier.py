@@ -3,6 +3,7 @@
 import keras
 from keras import layers
 
+from models.layers import GlobalAveragePool2D
 from models.layers.arguments import positive_int, positive_ints
 
 
@@ -29,3 +30,10 @@ def classifier(image, features, num_classes, name):
     units = positive_int(num_classes, "num_classes")
     logits = layers.Dense(units, dtype="float32", name="logits")(features)
     return keras.Model(image, {"logits": logits}, name=name)
+
+
+def pooled_classifier(image, maps, num_classes, dropout_rate, name):
+    """Return the `classifier` that averages each channel over the last maps, then drops some."""
+    features = GlobalAveragePool2D(name="pool")(maps)
+    features = layers.Dropout(dropout_rate, name="dropout")(features)
+    return classifier(image, features, num_classes, name)

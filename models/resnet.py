@@ -10,8 +10,8 @@ MLPerf Tiny: Banbury et al., 2021. https://arxiv.org/abs/2106.07597
 
 from keras import layers
 
-from models.classifier import classifier, image_input
-from models.layers import BatchNorm, Conv2D, GlobalAveragePool2D, ResidualBlock
+from models.classifier import image_input, pooled_classifier
+from models.layers import BatchNorm, Conv2D, ResidualBlock
 from models.layers.arguments import fraction, one_of, positive_int
 
 # Residual blocks in each stage: MLPerf Tiny, and section 4.2 of He et al. with n = 3.
@@ -52,6 +52,4 @@ def resnet(input_shape, num_classes, variant="resnet8", width=16, dropout_rate=0
     for index, depth in enumerate(depths):
         strides = 2 if index else 1
         x = stage(x, width * 2**index, depth, strides, name=f"stage{index + 1}")
-    x = GlobalAveragePool2D(name="pool")(x)
-    x = layers.Dropout(dropout_rate, name="dropout")(x)
-    return classifier(image, x, num_classes, name=variant)
+    return pooled_classifier(image, x, num_classes, dropout_rate, name=variant)

@@ -8,8 +8,8 @@ Reference: Simonyan and Zisserman, 2014. https://arxiv.org/abs/1409.1556
 
 from keras import layers
 
-from models.classifier import classifier, image_input
-from models.layers import BatchNorm, Conv2D, GlobalAveragePool2D, MaxPool2D
+from models.classifier import image_input, pooled_classifier
+from models.layers import BatchNorm, Conv2D, MaxPool2D
 from models.layers.arguments import fraction, one_of, positive_int
 
 # Convolutions in each block. `vgg7` is the paper's pattern cut to three blocks, for small images;
@@ -54,6 +54,4 @@ def vgg(input_shape, num_classes, variant="vgg7", width=32, dropout_rate=0.0):
     image, x = image_input(input_shape, smallest=2 ** len(depths))
     for index, depth in enumerate(depths):
         x = block(x, width * min(2**index, 8), depth, name=f"block{index + 1}")
-    x = GlobalAveragePool2D(name="pool")(x)
-    x = layers.Dropout(dropout_rate, name="dropout")(x)
-    return classifier(image, x, num_classes, name=variant)
+    return pooled_classifier(image, x, num_classes, dropout_rate, name=variant)

@@ -151,6 +151,7 @@ def write_json(path: Path, content: Any) -> None:
 
 def point(link: Path, target: Path) -> None:
     """Make `link` a symbolic link to its sibling `target`, replacing an older one at once."""
+    # Not by `whole`, which would put the link in the place of a folder and delete the folder.
     scratch = link.with_name(f".{link.name}.{os.getpid()}.partial")
     with writing(link):
         scratch.unlink(missing_ok=True)

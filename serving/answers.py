@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from serving.errors import ConvoyError
-from serving.image import read_pixels
+from serving.image import Shape, read_pixels
 
 
 class Answer(NamedTuple):
@@ -60,7 +60,7 @@ class Answering(Protocol):
         ...
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> Shape:
         """Height, width and channels of an image."""
         ...
 

@@ -12,6 +12,9 @@ from PIL import Image
 
 from serving.errors import ConvoyError
 
+# Height, width and channels of an image.
+Shape = tuple[int, int, int]
+
 # Pillow always knows the first five; any other makes it load all of its plugins.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "JPEG2000")
 EXPECTED = "PNG, JPEG, GIF, BMP, PPM, WebP, TIFF or JPEG 2000"
@@ -39,8 +42,20 @@ WITH_ALPHA = {"L": "LA", "RGB": "RGBA"}
 def upright(image: Image.Image) -> Image.Image:
     """Turn the picture as its EXIF orientation asks."""
     image.load()
-    method = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+    method = UPRIGHT.get(orientation(image))
     return image if method is None else image.transpose(method)
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of the picture once it is upright, from its header alone."""
+    # Orientations 5 to 8 lie on their side.
+    width, height = image.size
+    return (height, width) if orientation(image) >= 5 else (width, height)
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 where none is given."""
+    return image.getexif().get(ORIENTATION, 1)
 
 
 def high_byte(image: Image.Image) -> np.ndarray:
@@ -166,7 +181,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     return data
 
 
-def read_pixels(source: str | os.PathLike[str] | bytes, shape: tuple[int, int, int]) -> np.ndarray:
+def read_pixels(source: str | os.PathLike[str] | bytes, shape: Shape) -> np.ndarray:
     """Read an image file, or the bytes of one, as the pixels a network takes.
 
     Args:

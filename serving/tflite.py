@@ -9,7 +9,7 @@ import numpy as np
 
 from serving.answers import Answer, top_k
 from serving.errors import ConvoyError
-from serving.image import read_pixels
+from serving.image import Shape, read_pixels
 
 # The successor first: it checks a file before it runs it.
 RUNTIMES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
@@ -176,7 +176,7 @@ def sole(details: list[dict[str, Any]], role: str, path: Path) -> Tensor:
     return Tensor.of(details[0])
 
 
-def image_shape(tensor: Tensor, path: Path) -> tuple[int, int, int]:
+def image_shape(tensor: Tensor, path: Path) -> Shape:
     """`(height, width, channels)` of an input that takes one image."""
     match tensor.shape:
         case (1, height, width, 1 | 3 as channels) if height > 0 and width > 0:

@@ -9,9 +9,7 @@ import numpy as np
 
 from pipeline.console import progress
 from serving.errors import ConvoyError
-from serving.image import read_pixels
-
-Shape = tuple[int, int, int]
+from serving.image import Shape, read_pixels
 
 
 def decode_all(encoded: Sequence[bytes | Path], shape: Shape) -> np.ndarray:

@@ -8,7 +8,7 @@ import PIL.Image
 from pipeline.data.decode import complete_shape, decode_all
 from pipeline.data.splits import Examples
 from serving.errors import ConvoyError
-from serving.image import ORIENTATION, read_pixels
+from serving.image import read_pixels, upright_size
 
 SUFFIXES = {".png", ".jpg", ".jpeg"}
 GREY_MODES = {"1", "L", "LA", "I", "F", "I;16"}
@@ -98,10 +98,3 @@ def common_shape(paths: list[Path]) -> tuple[int | None, int | None, int]:
         return (None, None, channels)
     ((width, height),) = sizes
     return (height, width, channels)
-
-
-def upright_size(image: PIL.Image.Image) -> tuple[int, int]:
-    """Width and height once the picture is turned as its EXIF orientation asks."""
-    # Orientations 5 to 8 lie on their side.
-    width, height = image.size
-    return (height, width) if image.getexif().get(ORIENTATION, 1) >= 5 else (width, height)

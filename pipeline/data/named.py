@@ -14,9 +14,10 @@ import numpy as np
 
 from pipeline.console import console
 from pipeline.data import debian
-from pipeline.data.decode import Shape, complete_shape, decode_all, fitting_memory
+from pipeline.data.decode import complete_shape, decode_all, fitting_memory
 from pipeline.data.splits import Examples
 from serving.errors import ConvoyError, nearest
+from serving.image import Shape
 
 # TFDS itself would retry for minutes where there is no way out.
 CONNECT_SECONDS = 5

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from serving.errors import ConvoyError
+from serving.image import Shape
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Splits:
     labels: tuple[str, ...]
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
+    def image_shape(self) -> Shape:
         """`(height, width, channels)`."""
         height, width, channels = self.train.images.shape[1:]
         return (height, width, channels)

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-Shape = tuple[int, int, int]
+from serving.image import Shape
 
 
 def read_pixels(encoded: tf.Tensor, shape: Shape) -> tf.Tensor:

@@ -38,8 +38,9 @@ def answer(bundle: Bundle, route: str, images: np.ndarray) -> Answers:
         ConvoyError: a file is damaged.
     """
     path = bundle.checked(route, allow_unproven=True)
-    runtime = answer_saved_model if route == "saved_model" else answer_tflite
-    return runtime(path, images)
+    if route == "saved_model":
+        return answer_saved_model(path, images, bundle.manifest.output)
+    return answer_tflite(path, images)
 
 
 def answer_tflite(path: Path, images: np.ndarray) -> Answers:
@@ -56,8 +57,8 @@ def answer_tflite(path: Path, images: np.ndarray) -> Answers:
     return Answers(np.stack(rows), milliseconds)
 
 
-def answer_saved_model(path: Path, images: np.ndarray) -> Answers:
-    """In batches, through each signature, as a server does it."""
+def answer_saved_model(path: Path, images: np.ndarray, output: str) -> Answers:
+    """In batches, through each signature, as a server does it; `output` is its answer's name."""
     signatures = tf.saved_model.load(str(path)).signatures
     pixels, encoded = signatures["serving_default"], signatures["serve_bytes"]
     by_pixels = in_batches(images, "scoring saved_model", lambda batch: pixels(image=floats(batch)))
@@ -66,9 +67,9 @@ def answer_saved_model(path: Path, images: np.ndarray) -> Answers:
         images, "  as tf.Example", lambda batch: signatures["classify"](inputs=examples(batch))
     )
     return Answers(
-        by_pixels["probabilities"],
+        by_pixels[output],
         time_single(images, lambda image: pixels(image=floats(image))),
-        {"serve_bytes": by_bytes["probabilities"], "classify": by_example["scores"]},
+        {"serve_bytes": by_bytes[output], "classify": by_example["scores"]},
     )
 
 

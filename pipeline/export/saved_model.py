@@ -6,8 +6,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from pipeline.export.pixels import Shape, read_pixels
+from pipeline.export.pixels import read_pixels
 from pipeline.task import Classification
+from serving.image import Shape
 
 
 def write_saved_model(network: keras.Model, task: Classification, folder: Path) -> None:

@@ -29,9 +29,8 @@ def write_bundle(run: Run, network: keras.Model, splits: Splits, task: Classific
     with whole(run.bundle) as folder:
         console.print("Exporting SavedModel ...")
         saved_model = folder / "saved_model" / name / str(version)
-        with whole(saved_model) as scratch:
-            write_saved_model(network, task, scratch)
-            write_warmup(scratch, name, calibration[0])
+        write_saved_model(network, task, saved_model)
+        write_warmup(saved_model, name, calibration[0])
         console.print("Exporting TFLite ...")
         tflite = folder / "tflite"
         tflite.mkdir()
@@ -49,7 +48,7 @@ def write_bundle(run: Run, network: keras.Model, splits: Splits, task: Classific
             input=ImageSpec("image", height, width, channels),
             output=task.output,
             provenance=run.read(run.recipe_json)
-            | {"data": splits.fingerprint, "calibration": fingerprint(calibration)},
+            | {"data": run.metrics["data"], "calibration": fingerprint(calibration)},
             routes=tuple(describe(route, path, folder) for route, path in routes),
         )
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")

@@ -14,6 +14,7 @@ from pipeline import cli
 from serving import edge
 
 REPOSITORY = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
 DATA = ["--data.folder", str(REPOSITORY / "data")]
 
 
@@ -120,7 +121,7 @@ def convoy(*args, **options):
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        env=ENVIRONMENT,
         **options,
     )
 
@@ -137,7 +138,7 @@ def test_a_reader_that_leaves_early_gets_no_trace(smoke_run, tmp_path):
     line = [sys.executable, "-m", "pipeline.cli", "predict", str(smoke_run.bundle)]
     with subprocess.Popen(
         [*line, *[str(tmp_path / "picture.png")] * 2000],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
@@ -167,7 +168,7 @@ def test_predicting_by_tflite_never_waits_for_tensorflow(smoke_run, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         check=False,
