@@ -1,15 +1,55 @@
 """The arithmetic of windows that slide over an axis: pure functions on ints."""
 
+# What padding can be called. `narrow` is the texts' word for `valid`.
+PADDINGS = ("same", "valid", "narrow", "wide")
+
+
+def extent(window, dilation=1):
+    """Return the length of axis that `window` positions cover, `dilation` apart."""
+    return (window - 1) * dilation + 1
+
+
+def padding_pair(size, window, stride=1, padding="valid"):
+    """Return how many zeros stand before and after an axis of length `size`.
+
+    Args:
+        size: int, or `None` for an axis that is not known yet.
+        window: int. Length that the window covers.
+        stride: int. Step of the window.
+        padding: `"valid"` or `"narrow"`, no zeros; `"same"`, as many as make `ceil(size / stride)`
+            positions, the odd one after; `"wide"`, as many as make every partial overlap a
+            position; an int, the zeros at each end; or 2 ints, the zeros before and after.
+
+    Returns:
+        2 ints, or `None` where they depend on a size that is not known.
+
+    Example:
+
+    >>> padding_pair(6, window=3, stride=2, padding="same")
+    (0, 1)
+    """
+    if padding in ("valid", "narrow"):
+        return 0, 0
+    if padding == "wide":
+        return window - 1, window - 1
+    if padding != "same":
+        return (padding, padding) if isinstance(padding, int) else padding
+    if size is None:
+        if stride > 1:
+            return None
+        size = 1
+    total = max((-(-size // stride) - 1) * stride + window - size, 0)
+    return total // 2, total - total // 2
+
 
 def output_size(size, window, stride=1, padding="valid"):
     """Return the number of positions of a `window` that slides over an axis of length `size`.
 
     Args:
         size: int, or `None` for an axis that is not known yet.
-        window: int. Length of the window.
+        window: int. Length that the window covers.
         stride: int. Step of the window.
-        padding: int, the zeros added at each end; `"valid"`, which is 0; or `"same"`, which
-            adds as many zeros as make the answer `ceil(size / stride)`.
+        padding: as in `padding_pair`.
 
     Example:
 
@@ -18,19 +58,30 @@ def output_size(size, window, stride=1, padding="valid"):
     """
     if size is None:
         return None
-    if padding == "same":
-        return -(-size // stride)
-    zeros = 0 if padding == "valid" else padding
-    span = size + 2 * zeros - window
+    zeros = sum(padding_pair(size, window, stride, padding))
+    span = size + zeros - window
     if span < 0:
         raise ValueError(
-            "`window` must fit into the padded axis: `window <= size + 2 * padding`. "
+            "`window` must fit into the padded axis: `window <= size + padding`. "
             f"Received: window={window}, size={size}, padding={padding!r}"
         )
     return span // stride + 1
 
 
+def per_axis_padding(padding, rank):
+    """Return what each of `rank` axes is padded with, ready for `padding_pair`."""
+    return (padding,) * rank if isinstance(padding, str) else padding
+
+
 def output_sizes(sizes, windows, strides, padding="valid"):
-    """Return `output_size` for each axis as a tuple."""
-    axes = zip(sizes, windows, strides, strict=True)
-    return tuple(output_size(*axis, padding) for axis in axes)
+    """Return `output_size` for each axis as a tuple; `padding` as layers take it."""
+    paddings = per_axis_padding(padding, len(windows))
+    axes = zip(sizes, windows, strides, paddings, strict=True)
+    return tuple(output_size(*axis) for axis in axes)
+
+
+def padding_pairs(sizes, windows, strides, padding="valid"):
+    """Return `padding_pair` for each axis as a tuple; `padding` as layers take it."""
+    paddings = per_axis_padding(padding, len(windows))
+    axes = zip(sizes, windows, strides, paddings, strict=True)
+    return tuple(padding_pair(*axis) for axis in axes)

@@ -11,6 +11,38 @@ from keras import ops
 FUSED_DTYPES = ("float32", "bfloat16", "float16")
 
 
+def conv(x, kernel, strides, padding, dilation_rate):
+    """Slide `kernel` over the 1, 2 or 3 axes of `x` between batch and channels.
+
+    The kernel's depth says how many groups the channels of `x` are cut into.
+
+    Args:
+        x: `(batch, *sizes, channels)`.
+        kernel: `(*window, channels / groups, filters)`.
+        strides: an int per axis.
+        padding: `"same"` or `"valid"`.
+        dilation_rate: an int per axis.
+    """
+    if _on_tensorflow():
+        import tensorflow as tf
+
+        rank = len(strides)
+        native = {1: tf.nn.conv1d, 2: tf.nn.conv2d, 3: tf.nn.conv3d}[rank]
+        ones = (1,) if rank == 3 else ()
+        steps, gaps = (*ones, *strides, *ones), (*ones, *dilation_rate, *ones)
+        return native(x, kernel, steps, padding.upper(), dilations=gaps)
+    return ops.conv(x, kernel, strides, padding, "channels_last", dilation_rate)
+
+
+def add_bias(x, bias):
+    """Add a number per channel, the last axis."""
+    if _on_tensorflow():
+        import tensorflow as tf
+
+        return tf.nn.bias_add(x, tf.convert_to_tensor(bias))
+    return ops.add(x, bias)
+
+
 def batch_norm_training(x, gamma, beta, epsilon):
     """Normalize `x` by its own statistics and return `(y, mean, variance)`.
 
@@ -34,11 +66,12 @@ def batch_norm_inference(x, gamma, beta, mean, variance, epsilon):
     return _scale_and_shift(x, gamma, beta, mean, variance, epsilon)
 
 
+def _on_tensorflow():
+    return keras.backend.backend() == "tensorflow"
+
+
 def _has_fused_kernel(x):
-    return (
-        keras.backend.backend() == "tensorflow"
-        and keras.backend.standardize_dtype(x.dtype) in FUSED_DTYPES
-    )
+    return _on_tensorflow() and keras.backend.standardize_dtype(x.dtype) in FUSED_DTYPES
 
 
 def _fused_batch_norm(x, gamma, beta, mean, variance, epsilon, is_training):

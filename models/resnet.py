@@ -21,7 +21,10 @@ DEPTHS = {"resnet8": (1, 1, 1), "resnet20": (3, 3, 3)}
 def stage(x, filters, depth, strides, name):
     """Apply `depth` residual blocks, the first with `strides`."""
     for index in range(depth):
-        block = ResidualBlock(filters, 1 if index else strides, name=f"{name}_block{index + 1}")
+        steps = 1 if index else strides
+        block = ResidualBlock(
+            filters, steps, shortcut="convolution", name=f"{name}_block{index + 1}"
+        )
         x = block(x)
     return x
 

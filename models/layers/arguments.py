@@ -4,6 +4,8 @@ import difflib
 
 import numpy as np
 
+from models.geometry import PADDINGS
+
 
 def positive_int(value, name):
     """Return `value` as an int of at least 1."""
@@ -29,6 +31,25 @@ def per_axis(value, rank, name):
     return (positive_int(value, name),) * rank
 
 
+def padding_of(value, rank, name="padding"):
+    """Return a padding by name, or as `rank` pairs of zeros before and after.
+
+    Takes a name, one int for every end, or for each axis an int or a pair of them.
+    """
+    if isinstance(value, str):
+        return one_of(value, PADDINGS, name)
+    per_axis = list(value) if isinstance(value, tuple | list) else [value] * rank
+    pairs = [tuple(each) if isinstance(each, tuple | list) else (each,) * 2 for each in per_axis]
+    counts = [count for pair in pairs for count in pair]
+    if len(counts) != 2 * rank or len(pairs) != rank or not all(map(_is_count, counts)):
+        choices = ", ".join(map(repr, PADDINGS))
+        raise ValueError(
+            f"`{name}` must be one of {choices}, an int of at least 0, or {rank} such ints or "
+            f"pairs of them. Received: {name}={value!r}"
+        )
+    return tuple((int(before), int(after)) for before, after in pairs)
+
+
 def fraction(value, name):
     """Return `value` as a float of at least 0 and less than 1."""
     if not (isinstance(value, int | float | np.floating) and 0 <= value < 1):
@@ -51,5 +72,9 @@ def one_of(value, choices, name):
 
 
 def _is_positive_int(value):
+    return _is_count(value) and value > 0
+
+
+def _is_count(value):
     # A bool is an int to Python, but never a size.
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value > 0
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 0

@@ -1,17 +1,16 @@
 """Convolution: one bank of learned filters, the same at every position."""
 
-from typing import Any
+from keras import initializers, layers, saving
 
-from keras import initializers, layers, ops, saving
+from models import kernels
+from models.layers.arguments import positive_int
+from models.layers.window import Window
 
-from models.geometry import output_sizes
-from models.layers.arguments import one_of, per_axis, positive_int
 
-
-class Conv(layers.Layer):
+class Conv(Window):
     """Base of the convolutions. A subclass sets `rank`, the number of axes to slide over."""
 
-    rank: int
+    window_name = "kernel_size"
 
     def __init__(
         self,
@@ -19,49 +18,60 @@ class Conv(layers.Layer):
         kernel_size,
         strides: int | tuple = 1,  # Typed, for a checker reads `1` as an int alone.
         padding="same",
+        dilation_rate: int | tuple = 1,
+        groups=1,
         use_bias=True,
         kernel_initializer="he_normal",
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(kernel_size, strides, padding, dilation_rate, **kwargs)
         self.filters = positive_int(filters, "filters")
-        self.kernel_size = per_axis(kernel_size, self.rank, "kernel_size")
-        self.strides = per_axis(strides, self.rank, "strides")
-        self.padding = one_of(padding, ("same", "valid"), "padding")
+        self.groups = positive_int(groups, "groups")
+        if self.filters % self.groups:
+            raise ValueError(
+                "`filters` must be a multiple of `groups`. "
+                f"Received: filters={filters}, groups={groups}"
+            )
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
-        self.input_spec = layers.InputSpec(ndim=self.rank + 2)
+
+    @property
+    def kernel_size(self):
+        """Size of each filter, another name for the window's."""
+        return self.window
 
     def build(self, input_shape):
         self.compute_output_shape(input_shape)  # Fails early where the filter does not fit.
         channels = input_shape[-1]
+        if channels % self.groups:
+            raise ValueError(
+                "`groups` must divide the input's channels. "
+                f"Received: groups={self.groups}, input_shape={tuple(input_shape)}"
+            )
         self.input_spec = layers.InputSpec(ndim=self.rank + 2, axes={-1: channels})
         self.kernel = self.add_weight(
             name="kernel",
-            shape=(*self.kernel_size, channels, self.filters),
+            shape=(*self.window, channels // self.groups, self.filters),
             initializer=self.kernel_initializer,
         )
         if self.use_bias:
             self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
 
-    def call(self, inputs):
-        # Keras declares `strides` an int, and documents it as an int or a tuple.
-        strides: Any = self.strides
-        outputs = ops.conv(inputs, self.kernel, strides, self.padding, data_format="channels_last")
-        return ops.add(outputs, self.bias) if self.use_bias else outputs
+    def slide(self, inputs):
+        inputs, padding = self.padded(inputs)
+        outputs = kernels.conv(inputs, self.kernel, self.strides, padding, self.dilation_rate)
+        return kernels.add_bias(outputs, self.bias) if self.use_bias else outputs
 
     def compute_output_shape(self, input_shape):
         batch, *sizes, _ = input_shape
-        sizes = output_sizes(sizes, self.kernel_size, self.strides, self.padding)
-        return (batch, *sizes, self.filters)
+        return (batch, *self.compute_output_sizes(sizes), self.filters)
 
     def get_config(self):
         return {
             **super().get_config(),
             "filters": self.filters,
-            "kernel_size": self.kernel_size,
-            "strides": self.strides,
-            "padding": self.padding,
+            "dilation_rate": self.dilation_rate,
+            "groups": self.groups,
             "use_bias": self.use_bias,
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
         }
@@ -79,7 +89,11 @@ class Conv2D(Conv):
         filters: int. Number of filters, which is the number of output channels.
         kernel_size: int or 2 ints. Height and width of each filter.
         strides: int or 2 ints. Step of the filter along height and width.
-        padding: `"same"` (output size is `ceil(size / stride)`) or `"valid"` (no padding).
+        padding: `"same"` (output size is `ceil(size / stride)`), `"valid"` or `"narrow"` (no
+            padding), `"wide"` (every partial overlap), an int, or for each axis an int or a pair:
+            the zeros before and after.
+        dilation_rate: int or 2 ints. Distance between the positions that a filter looks at.
+        groups: int. Parts that the channels are cut into; each filter sees one part alone.
         use_bias: bool. Whether to add one learned offset per filter. Set to `False` when a
             normalization layer follows.
         kernel_initializer: initializer of the filters.

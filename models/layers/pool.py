@@ -4,44 +4,32 @@ from collections.abc import Callable
 
 from keras import layers, ops, saving
 
-from models.geometry import output_sizes
-from models.layers.arguments import one_of, per_axis
+from models.layers.window import Window
 
 
-class Pool(layers.Layer):
-    """Base of the windowed pools. A subclass sets `rank` and `pool`, the op over a window."""
+class Pool(Window):
+    """Base of the pools. A subclass sets `rank` and how it reduces a window: `slide`."""
 
-    rank: int
-    pool: Callable
+    window_name = "pool_size"
 
     def __init__(self, pool_size=2, strides=None, padding="valid", **kwargs):
-        super().__init__(**kwargs)
-        self.pool_size = per_axis(pool_size, self.rank, "pool_size")
-        strides = self.pool_size if strides is None else strides
-        self.strides = per_axis(strides, self.rank, "strides")
-        self.padding = one_of(padding, ("same", "valid"), "padding")
-        self.input_spec = layers.InputSpec(ndim=self.rank + 2)
+        super().__init__(pool_size, pool_size if strides is None else strides, padding, **kwargs)
+
+    @property
+    def pool_size(self):
+        """Size of the window, by its usual name."""
+        return self.window
 
     def build(self, input_shape):
         self.compute_output_shape(input_shape)  # Fails early where the window does not fit.
 
-    def call(self, inputs):
-        return self.pool(
-            inputs, self.pool_size, self.strides, self.padding, data_format="channels_last"
-        )
+    def slide(self, inputs):
+        inputs, padding = self.padded(inputs)
+        return self.pool(inputs, self.window, self.strides, padding, data_format="channels_last")
 
     def compute_output_shape(self, input_shape):
         batch, *sizes, channels = input_shape
-        sizes = output_sizes(sizes, self.pool_size, self.strides, self.padding)
-        return (batch, *sizes, channels)
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "pool_size": self.pool_size,
-            "strides": self.strides,
-            "padding": self.padding,
-        }
+        return (batch, *self.compute_output_sizes(sizes), channels)
 
 
 @saving.register_keras_serializable(package="models")

@@ -16,8 +16,8 @@ def test_the_only_convolutions_with_bias_in_resnet8_are_the_projections():
     model = models.build("resnet", (32, 32, 3), 10)
     biases = [weight.path for weight in model.weights if weight.name == "bias"]
     assert biases == [
-        "stage2_block1/projection/bias",
-        "stage3_block1/projection/bias",
+        "stage2_block1/stage2_block1_projection/bias",
+        "stage3_block1/stage3_block1_projection/bias",
         "logits/bias",
     ]
 

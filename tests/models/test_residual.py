@@ -36,7 +36,9 @@ def test_the_output_is_the_branch_plus_the_shortcut():
     y = block(x)
     branch = block.norm1(block.conv1(x))
     branch = block.norm2(block.conv2(np.maximum(branch, 0)))
-    np.testing.assert_allclose(y, branch + block.projection(x), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        y, branch + block.projection_norm(block.projection(x)), rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(
