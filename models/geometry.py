@@ -1,7 +1,11 @@
 """The arithmetic of windows that slide over an axis: pure functions on ints."""
 
+from typing import Any
+
 # What padding can be called. `narrow` is the texts' word for `valid`.
 PADDINGS = ("same", "valid", "narrow", "wide")
+# Typed, for a checker reads `padding="valid"` as a string alone.
+Padding = str | int | tuple
 
 
 def extent(window, dilation=1):
@@ -9,7 +13,7 @@ def extent(window, dilation=1):
     return (window - 1) * dilation + 1
 
 
-def padding_pair(size, window, stride=1, padding="valid"):
+def padding_pair(size, window, stride=1, padding: Padding = "valid") -> Any:
     """Return how many zeros stand before and after an axis of length `size`.
 
     Args:
@@ -42,7 +46,7 @@ def padding_pair(size, window, stride=1, padding="valid"):
     return total // 2, total - total // 2
 
 
-def output_size(size, window, stride=1, padding="valid"):
+def output_size(size, window, stride=1, padding: Padding = "valid"):
     """Return the number of positions of a `window` that slides over an axis of length `size`.
 
     Args:
@@ -73,14 +77,14 @@ def per_axis_padding(padding, rank):
     return (padding,) * rank if isinstance(padding, str) else padding
 
 
-def output_sizes(sizes, windows, strides, padding="valid"):
+def output_sizes(sizes, windows, strides, padding: Padding = "valid"):
     """Return `output_size` for each axis as a tuple; `padding` as layers take it."""
     paddings = per_axis_padding(padding, len(windows))
     axes = zip(sizes, windows, strides, paddings, strict=True)
     return tuple(output_size(*axis) for axis in axes)
 
 
-def padding_pairs(sizes, windows, strides, padding="valid"):
+def padding_pairs(sizes, windows, strides, padding: Padding = "valid"):
     """Return `padding_pair` for each axis as a tuple; `padding` as layers take it."""
     paddings = per_axis_padding(padding, len(windows))
     axes = zip(sizes, windows, strides, paddings, strict=True)
