@@ -42,7 +42,9 @@ def padding_pair(size, window, stride=1, padding: Padding = "valid") -> Any:
         if stride > 1:
             return None
         size = 1
-    total = max((-(-size // stride) - 1) * stride + window - size, 0)
+    missing = (-(-size // stride) - 1) * stride + window - size
+    # Not `max`, so that a size may also be a tensor, known only when a layer runs.
+    total = (missing + abs(missing)) // 2
     return total // 2, total - total // 2
 
 
@@ -74,7 +76,7 @@ def output_size(size, window, stride=1, padding: Padding = "valid"):
 
 def per_axis_padding(padding, rank):
     """Return what each of `rank` axes is padded with, ready for `padding_pair`."""
-    return (padding,) * rank if isinstance(padding, str) else padding
+    return (padding,) * rank if isinstance(padding, str | int) else padding
 
 
 def output_sizes(sizes, windows, strides, padding: Padding = "valid"):
@@ -89,3 +91,54 @@ def padding_pairs(sizes, windows, strides, padding: Padding = "valid"):
     paddings = per_axis_padding(padding, len(windows))
     axes = zip(sizes, windows, strides, paddings, strict=True)
     return tuple(padding_pair(*axis) for axis in axes)
+
+
+def transposed_padding_pair(window, stride=1, padding: Padding = "valid") -> Any:
+    """Return how many positions a transposed convolution cuts off before and after an axis.
+
+    They are those that its convolution pads where the output's size is a multiple of `stride`.
+    """
+    return padding_pair(stride, window, stride, padding)
+
+
+def transposed_size(size, window, stride=1, padding: Padding = "valid"):
+    """Return the length of axis that `size` positions of a sliding `window` stand on.
+
+    With `"same"` padding that is `size * stride`; else what the positions cover, less the zeros.
+
+    Args:
+        size: int, or `None` for an axis that is not known yet.
+        window: int. Length that the window covers.
+        stride: int. Step of the window.
+        padding: as in `padding_pair`.
+
+    Example:
+
+    >>> transposed_size(24, window=5)
+    28
+    """
+    if size is None:
+        return None
+    if padding == "same":
+        return size * stride
+    length = (size - 1) * stride + window - sum(transposed_padding_pair(window, stride, padding))
+    if isinstance(length, int) and length < 1:
+        raise ValueError(
+            "`padding` must leave a position: `(size - 1) * stride + window > padding`. "
+            f"Received: padding={padding!r}, size={size}, stride={stride}, window={window}"
+        )
+    return length
+
+
+def transposed_sizes(sizes, windows, strides, padding: Padding = "valid"):
+    """Return `transposed_size` for each axis as a tuple; `padding` as layers take it."""
+    paddings = per_axis_padding(padding, len(windows))
+    axes = zip(sizes, windows, strides, paddings, strict=True)
+    return tuple(transposed_size(*axis) for axis in axes)
+
+
+def transposed_padding_pairs(windows, strides, padding: Padding = "valid"):
+    """Return `transposed_padding_pair` for each axis as a tuple; `padding` as layers take it."""
+    paddings = per_axis_padding(padding, len(windows))
+    axes = zip(windows, strides, paddings, strict=True)
+    return tuple(transposed_padding_pair(*axis) for axis in axes)

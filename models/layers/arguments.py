@@ -15,11 +15,12 @@ def positive_int(value, name):
 
 
 def positive_ints(value, count, name):
-    """Return `value`, a sequence of `count` positive ints, as a tuple."""
-    is_sequence = isinstance(value, tuple | list)
-    if not (is_sequence and len(value) == count and all(map(_is_positive_int, value))):
+    """Return `value`, a sequence of `count` positive ints, as a tuple; `None` for one or more."""
+    count_fits = isinstance(value, tuple | list) and len(value) == (count or max(1, len(value)))
+    if not (count_fits and all(map(_is_positive_int, value))):
+        how_many = f"{count} " if count else ""
         raise ValueError(
-            f"`{name}` must be a tuple of {count} positive ints. Received: {name}={value!r}"
+            f"`{name}` must be a tuple of {how_many}positive ints. Received: {name}={value!r}"
         )
     return tuple(map(int, value))
 

@@ -78,6 +78,42 @@ class Conv(Window):
 
 
 @saving.register_keras_serializable(package="models")
+class Conv1D(Conv):
+    """Slides learned filters along a sequence.
+
+    Each output is the cross-correlation of a filter with the window under it, over all input
+    channels, plus the filter's bias. What a mask hides counts as padding.
+
+    Args:
+        filters: int. Number of filters, which is the number of output channels.
+        kernel_size: int. Length of each filter.
+        strides: int. Step of the filter.
+        padding: `"same"` (output size is `ceil(size / stride)`), `"valid"` or `"narrow"` (no
+            padding), `"wide"` (every partial overlap), an int, or a pair in a tuple, such as
+            `((0, 1),)`: the zeros before and after.
+        dilation_rate: int. Distance between the positions that a filter looks at.
+        groups, use_bias, kernel_initializer: as in `Conv2D`.
+
+    Input shape:
+        `(batch, steps, channels)`
+
+    Output shape:
+        `(batch, new_steps, filters)`
+
+    Example:
+
+    >>> Conv1D(8, kernel_size=3, padding="wide")(np.ones((1, 10, 4))).shape
+    (1, 12, 8)
+
+    Reference:
+        Waibel et al., 1989. Padding names: Kalchbrenner et al., 2014.
+        https://arxiv.org/abs/1404.2188
+    """
+
+    rank = 1
+
+
+@saving.register_keras_serializable(package="models")
 class Conv2D(Conv):
     """Slides learned filters over the height and width of an image.
 
@@ -114,3 +150,33 @@ class Conv2D(Conv):
     """
 
     rank = 2
+
+
+@saving.register_keras_serializable(package="models")
+class Conv3D(Conv):
+    """Slides learned filters over the depth, height and width of a volume, or of a film.
+
+    Args:
+        filters: int. Number of filters, which is the number of output channels.
+        kernel_size: int or 3 ints. Depth, height and width of each filter.
+        strides: int or 3 ints. Step of the filter along each axis.
+        padding: as in `Conv2D`, for three axes.
+        dilation_rate: int or 3 ints. Distance between the positions that a filter looks at.
+        groups, use_bias, kernel_initializer: as in `Conv2D`.
+
+    Input shape:
+        `(batch, depth, height, width, channels)`
+
+    Output shape:
+        `(batch, new_depth, new_height, new_width, filters)`
+
+    Example:
+
+    >>> Conv3D(8, kernel_size=3, strides=2)(np.ones((1, 8, 16, 16, 1))).shape
+    (1, 4, 8, 8, 8)
+
+    Reference:
+        Ji et al., 2013. Tran et al., 2014. https://arxiv.org/abs/1412.0767
+    """
+
+    rank = 3

@@ -13,7 +13,8 @@ class BatchNorm(layers.Layer):
     Training uses the statistics of the batch and keeps moving averages of them; inference uses
     those averages, and so does training once `trainable` is `False`. Statistics and weights are
     float32 under every dtype policy. Put it before the activation, and leave the bias of the
-    layer before it out: the offset makes it redundant.
+    layer before it out: the offset makes it redundant. What a mask hides is no part of the
+    statistics.
 
     Args:
         momentum: float. Share of the moving averages that a batch leaves as it was.
@@ -41,6 +42,7 @@ class BatchNorm(layers.Layer):
             raise ValueError(f"`epsilon` must be greater than 0. Received: epsilon={epsilon!r}")
         self.epsilon = float(epsilon)
         self.input_spec = layers.InputSpec(min_ndim=2)
+        self.supports_masking = True
 
     def build(self, input_shape):
         channels = input_shape[-1]
@@ -50,13 +52,13 @@ class BatchNorm(layers.Layer):
         self.moving_mean = self._vector("moving_mean", channels, "zeros", trainable=False)
         self.moving_variance = self._vector("moving_variance", channels, "ones", trainable=False)
 
-    def call(self, inputs, training=False):
+    def call(self, inputs, training=False, mask=None):
         if not (training and self.trainable):
             return kernels.batch_norm_inference(
                 inputs, self.gamma, self.beta, self.moving_mean, self.moving_variance, self.epsilon
             )
         outputs, mean, variance = kernels.batch_norm_training(
-            inputs, self.gamma, self.beta, self.epsilon
+            inputs, self.gamma, self.beta, self.epsilon, mask
         )
         self._move(self.moving_mean, mean)
         self._move(self.moving_variance, variance)

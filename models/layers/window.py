@@ -14,7 +14,8 @@ class Window(layers.Layer):
     A subclass sets `rank`, and `window_name`, the argument that gives the window's size. Its
     `slide(inputs)` works on whole sequences; here those are cut to their lengths: where the input
     of a rank 1 layer carries a mask, what it hides counts as padding, and as many outputs stay
-    visible as the unpadded sequence would have had. Masks hide the end of a sequence.
+    visible as the unpadded sequence would have had. Masks hide the end of a sequence. Where padding
+    is `"same"` and windows step further than 1, the length of the batch decides where they stand.
     """
 
     rank: int
@@ -24,7 +25,7 @@ class Window(layers.Layer):
         super().__init__(**kwargs)
         self.window = per_axis(window, self.rank, self.window_name)
         self.strides = per_axis(strides, self.rank, "strides")
-        self.padding = padding_of(padding, self.rank)
+        self.padding: Any = padding_of(padding, self.rank)
         self.dilation_rate = per_axis(dilation_rate, self.rank, "dilation_rate")
         self.input_spec = layers.InputSpec(ndim=self.rank + 2)
         self.supports_masking = True
@@ -41,28 +42,36 @@ class Window(layers.Layer):
     def slide(self, inputs):
         raise NotImplementedError
 
-    def padded(self, inputs, value=0.0):
+    def padded(self, inputs):
         """Return `inputs` with explicit padding done, and what is left: `"same"` or `"valid"`."""
         if self.padding == "same":
             return inputs, "same"
+        return self.padded_by_pairs(inputs), "valid"
+
+    def padded_by_pairs(self, inputs):
+        """Return `inputs` with all padding done."""
         if self.padding in ("valid", "narrow"):
-            return inputs, "valid"
-        pairs = padding_pairs(inputs.shape[1:-1], self.extents, self.strides, self.padding)
+            return inputs
+        pairs = self.pairs(inputs)
         widths: Any = [(0, 0), *pairs, (0, 0)]
-        return ops.pad(inputs, widths, constant_values=value), "valid"
+        return ops.pad(inputs, widths)
+
+    def pairs(self, inputs):
+        """Return how many zeros stand before and after each axis of `inputs`."""
+        sizes = ops.shape(inputs)[1:-1]
+        return padding_pairs(sizes, self.extents, self.strides, self.padding)
 
     def compute_mask(self, inputs, previous_mask=None):
         if previous_mask is None or self.rank != 1:
             return None
-        lengths = ops.sum(ops.cast(previous_mask, "int32"), axis=1)
-        (size,), (window,), (stride,) = inputs.shape[1:-1], self.extents, self.strides
+        (window,), (stride,) = self.extents, self.strides
         if self.padding == "same":
-            lengths = -(-lengths // stride)
-        else:
-            zeros = sum(padding_pairs((size,), (window,), (stride,), self.padding)[0])
-            lengths = (lengths + zeros - window) // stride + 1
-        positions = ops.arange(self.compute_output_shape(inputs.shape)[1] or ops.shape(inputs)[1])
-        return positions < lengths[:, None]
+            return previous_mask[:, ::stride]
+        # An output stays visible where the last position of its window is in the sequence, or in
+        # the zeros around it. Those are as visible as the first step, for some sequences are empty.
+        zeros = sum(padding_pairs((None,), (window,), (stride,), self.padding)[0])
+        around = ops.repeat(previous_mask[:, :1], zeros, axis=1)
+        return ops.concatenate([around, previous_mask], axis=1)[:, window - 1 :: stride]
 
     def compute_output_sizes(self, sizes):
         """Return the number of positions along each axis."""
@@ -80,3 +89,20 @@ class Window(layers.Layer):
 def hide(inputs, mask, value=0.0):
     """Return `inputs`, `(batch, steps, channels)`, with `value` where `mask` is `False`."""
     return ops.where(mask[..., None], inputs, ops.cast(value, inputs.dtype))
+
+
+def sink(inputs, mask):
+    """Return `inputs` with less than the least that is visible where `mask` is `False`.
+
+    It is less by an eighth and a little, so that it shares no gradient with a maximum. The lowest
+    number there is would stretch the ranges of an int8 network until nothing else is left.
+    """
+    shown, axes = hide(inputs, mask), tuple(range(1, len(inputs.shape) - 1))
+    least = ops.stop_gradient(ops.min(shown, axes, keepdims=True))
+    return hide(shown, mask, value=1.125 * least - 1e-3)
+
+
+def visible(inputs, mask):
+    """Return 1 where `mask` is `True`, else 0, with one channel and the type of `inputs`."""
+    one = ops.ones((), inputs.dtype)
+    return ops.where(mask[..., None], one, ops.zeros_like(one))

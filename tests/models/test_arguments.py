@@ -42,3 +42,13 @@ def test_one_of_lists_the_choices_and_names_the_nearest():
 def test_one_of_refuses_a_value_that_cannot_be_a_key():
     with pytest.raises(ValueError, match=r"Received: variant=\[\]"):
         one_of([], {"resnet8": ()}, "variant")
+
+
+@pytest.mark.parametrize("value", [(), 3, (1, 0)])
+def test_positive_ints_of_any_number_must_be_one_or_more(value):
+    with pytest.raises(ValueError, match="`rates` must be a tuple of positive ints. Received"):
+        positive_ints(value, None, "rates")
+
+
+def test_positive_ints_of_any_number_become_a_tuple():
+    assert positive_ints([1, 2, 4], None, "rates") == (1, 2, 4)

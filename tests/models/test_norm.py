@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import kernels
-from models.layers import BatchNorm
+from models.layers import BatchNorm, GlobalMaxPool1D
 
 SHAPES = [(8, 3), (4, 5, 3), (2, 4, 5, 3), (2, 2, 3, 2, 3)]
 
@@ -115,6 +115,65 @@ def test_layer_equals_that_of_keras_in_training_and_inference(shape, seed):
     np.testing.assert_allclose(ours.moving_mean, theirs.moving_mean, rtol=1e-4, atol=1e-5)
     theirs.moving_variance.assign(ours.moving_variance)  # Keras keeps the biased estimate.
     np.testing.assert_allclose(ours(x), theirs(x), rtol=1e-4, atol=1e-4)
+
+
+@settings(max_examples=15)
+@given(
+    lengths=st.lists(st.integers(0, 6), min_size=1, max_size=4).filter(sum), seed=st.integers(0, 99)
+)
+def test_hidden_steps_are_no_part_of_the_statistics(lengths, seed):
+    x, dy, gamma, beta = random_problem((len(lengths), 6, 3), seed)
+    mask = np.arange(6) < np.array(lengths)[:, None]
+    expected, mean, variance, gradient = loop_batch_norm(x[mask], gamma, beta, epsilon=1e-2)
+    inputs = [tf.constant(value) for value in (x, gamma, beta)]
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        y, batch_mean, batch_variance = kernels.batch_norm_training(*inputs, 1e-2, mask)
+        loss = tf.reduce_sum(y[mask] * dy[mask])
+    np.testing.assert_allclose(y[mask], expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(batch_mean, mean, rtol=1e-4, atol=1e-4)
+    count = mask.sum()
+    unbiased = variance * count / max(count - 1, 1)
+    np.testing.assert_allclose(batch_variance, unbiased, rtol=1e-3, atol=1e-5)
+    dx, *others = tape.gradient(loss, inputs)
+    np.testing.assert_array_equal(dx[~mask], np.zeros_like(x[~mask]))
+    for actual, wanted in zip([dx[mask], *others], gradient(dy[mask]), strict=True):
+        np.testing.assert_allclose(actual, wanted, rtol=1e-2, atol=1e-2)
+
+
+def test_a_masked_layer_equals_that_of_keras():
+    x, _, gamma, beta = random_problem((4, 6, 3))
+    mask = np.arange(6) < np.array([[6], [1], [0], [3]])
+    ours, theirs = BatchNorm(momentum=0.8), keras.layers.BatchNormalization(momentum=0.8)
+    for layer in (ours, theirs):
+        layer.build(x.shape)
+        layer.gamma.assign(gamma)
+        layer.beta.assign(beta)
+    y, expected = (layer(x, training=True, mask=mask) for layer in (ours, theirs))
+    np.testing.assert_allclose(y[mask], expected[mask], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(ours.moving_mean, theirs.moving_mean, rtol=1e-4, atol=1e-5)
+
+
+def test_whatever_stands_at_hidden_steps_changes_nothing_and_the_mask_passes_on():
+    x, mask = random_problem((2, 5, 3))[0], np.arange(5) < np.array([[5], [2]])
+    inputs, shown = keras.Input((5, 3)), keras.Input((5,), dtype="bool")
+    layer = BatchNorm()
+    model = keras.Model([inputs, shown], GlobalMaxPool1D()(layer(inputs, mask=shown)))
+    y = model([x, mask], training=True)
+    moved = layer.get_weights()
+    layer.set_weights([np.ones(3), np.zeros(3), np.zeros(3), np.ones(3)])
+    spoilt = np.where(mask[..., None], x, np.nan)
+    np.testing.assert_array_equal(model([spoilt, mask], training=True), y)
+    for weight, wanted in zip(layer.get_weights(), moved, strict=True):
+        np.testing.assert_array_equal(weight, wanted)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_mask_that_hides_nothing_changes_nothing(training):
+    x = random_problem((4, 6, 3))[0]
+    expected = BatchNorm()(x, training=training)
+    y = BatchNorm()(x, training=training, mask=np.ones((4, 6), bool))
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_momentum_is_the_share_of_the_moving_averages_that_stays():
