@@ -1,17 +1,55 @@
 """Convolutional networks, by name.
 
->>> build("resnet", (32, 32, 3), num_classes=10, variant="resnet20")
+>>> build("resnet20", (32, 32, 3), num_classes=10, width=16)
 """
 
 import inspect
+from functools import partial
 
-from models import lenet, resnet, vgg
+from models import (
+    alexnet,
+    autoencoder,
+    googlenet,
+    idcnn,
+    lenet,
+    mlp,
+    nin,
+    resnet,
+    resnet3d,
+    textcnn,
+    topology,
+    vgg,
+)
 from models.layers.arguments import one_of
 
+# Name in the paper -> function of an input shape, a number of classes and options.
 ARCHITECTURES = {
+    "mlp": mlp.mlp,
+    "topology": topology.topology,
     "lenet": lenet.lenet,
-    "resnet": resnet.resnet,
-    "vgg": vgg.vgg,
+    "alexnet": alexnet.alexnet,
+    "vgg7": partial(vgg.vgg, "vgg7", width=32),
+    "vgg11": partial(vgg.vgg, "vgg11"),
+    "vgg13": partial(vgg.vgg, "vgg13"),
+    "vgg16": partial(vgg.vgg, "vgg16"),
+    "nin": nin.nin,
+    "googlenet": googlenet.googlenet,
+    "resnet8": partial(resnet.small_resnet, "resnet8", shortcut="convolution"),
+    "resnet18": partial(resnet.resnet, "resnet18"),
+    "resnet20": partial(resnet.small_resnet, "resnet20"),
+    "resnet34": partial(resnet.resnet, "resnet34"),
+    "resnet50": partial(resnet.resnet, "resnet50"),
+    "resnet56": partial(resnet.small_resnet, "resnet56"),
+    "plain8": partial(resnet.small_plain, "plain8"),
+    "plain18": partial(resnet.plain, "plain18"),
+    "plain20": partial(resnet.small_plain, "plain20"),
+    "plain34": partial(resnet.plain, "plain34"),
+    "plain50": partial(resnet.plain, "plain50"),
+    "plain56": partial(resnet.small_plain, "plain56"),
+    "textcnn": textcnn.textcnn,
+    "idcnn": idcnn.idcnn,
+    "autoencoder": autoencoder.autoencoder,
+    "resnet3d": resnet3d.resnet3d,
 }
 
 
@@ -20,7 +58,8 @@ def build(name, input_shape, num_classes, **options):
 
     Args:
         name: str. A key of `ARCHITECTURES`.
-        input_shape: 3 ints. Height, width and channels.
+        input_shape: ints. Height, width and channels of an image; depth, height, width and channels
+            of a volume; or the length of a text.
         num_classes: int. Number of logits.
         **options: the architecture's own, such as `width`.
     """

@@ -11,17 +11,13 @@ from keras import layers
 from models.classifier import classifier, image_input
 from models.layers import BatchNorm, Conv2D, MaxPool2D
 from models.layers.arguments import fraction, positive_int
+from models.width import scaled
 
 # Layers C1, C3, C5 and F6 of the paper's figure 2, whose width is 6. It pads its 28x28 digits to
 # 32x32 for C1 alone, which is the same as padding there and nowhere else.
 WIDTH = 6
 CONVOLUTIONS = ((6, "same"), (16, "valid"))
 DENSE_UNITS = (120, 84)
-
-
-def scaled(size, width):
-    """Return the paper's `size` of a layer, in a network of another `width`."""
-    return max(1, size * width // WIDTH)
 
 
 def norm_relu(x, batch_norm, name):
@@ -52,14 +48,18 @@ def lenet(input_shape, num_classes, width=18, batch_norm=True, dropout_rate=0.4)
     image, x = image_input(input_shape, smallest=12)
     for index, (filters, padding) in enumerate(CONVOLUTIONS, start=1):
         conv = Conv2D(
-            scaled(filters, width), 5, padding=padding, use_bias=not batch_norm, name=f"conv{index}"
+            scaled(filters, width, WIDTH),
+            5,
+            padding=padding,
+            use_bias=not batch_norm,
+            name=f"conv{index}",
         )
         x = norm_relu(conv(x), batch_norm, name=f"conv{index}")
         x = MaxPool2D(name=f"pool{index}")(x)
     x = layers.Flatten(name="flatten")(x)
     for index, units in enumerate(DENSE_UNITS, start=1):
         dense = layers.Dense(
-            scaled(units, width),
+            scaled(units, width, WIDTH),
             use_bias=not batch_norm,
             kernel_initializer="he_normal",
             name=f"dense{index}",

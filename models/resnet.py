@@ -1,5 +1,9 @@
 """ResNet: stages of residual blocks, each stage halving the image and doubling the channels.
 
+There are two forms, `resnet` for photographs (table 1 of the paper) and `small_resnet` for images
+of about 32x32 (section 4.2). Each has a plain twin, the same layers without shortcuts, which shows
+the degradation problem: a deeper plain network fits even its training images worse.
+
 `resnet8` is the image classification network of MLPerf Tiny. Its reference file has 78,666
 parameters for 32x32x3 images and 10 classes, of which 240 are biases that the batch norm right
 after them cancels; without those, this one has 78,426.
@@ -8,51 +12,118 @@ Reference: He et al., 2015. https://arxiv.org/abs/1512.03385
 MLPerf Tiny: Banbury et al., 2021. https://arxiv.org/abs/2106.07597
 """
 
+from typing import Any
+
 from keras import layers
 
 from models.classifier import image_input, pooled_classifier
-from models.layers import BatchNorm, Conv2D, ResidualBlock
+from models.layers import BatchNorm, BottleneckBlock, Conv2D, MaxPool2D, ResidualBlock
 from models.layers.arguments import fraction, one_of, positive_int
 
-# Residual blocks in each stage: MLPerf Tiny, and section 4.2 of He et al. with n = 3.
-DEPTHS = {"resnet8": (1, 1, 1), "resnet20": (3, 3, 3)}
+# The kind of block, and how many in each stage, from table 1 of He et al.
+VARIANTS = {
+    "resnet18": (ResidualBlock, (2, 2, 2, 2)),
+    "resnet34": (ResidualBlock, (3, 4, 6, 3)),
+    "resnet50": (BottleneckBlock, (3, 4, 6, 3)),
+    "plain18": (ResidualBlock, (2, 2, 2, 2)),
+    "plain34": (ResidualBlock, (3, 4, 6, 3)),
+    "plain50": (BottleneckBlock, (3, 4, 6, 3)),
+}
+# The same from MLPerf Tiny, and from section 4.2 of He et al. with n = 3 and n = 9.
+SMALL_VARIANTS = {
+    "resnet8": (ResidualBlock, (1, 1, 1)),
+    "resnet20": (ResidualBlock, (3, 3, 3)),
+    "resnet56": (ResidualBlock, (9, 9, 9)),
+    "plain8": (ResidualBlock, (1, 1, 1)),
+    "plain20": (ResidualBlock, (3, 3, 3)),
+    "plain56": (ResidualBlock, (9, 9, 9)),
+}
 
 
-def stage(x, filters, depth, strides, name):
-    """Apply `depth` residual blocks, the first with `strides`."""
-    for index in range(depth):
-        steps = 1 if index else strides
-        block = ResidualBlock(
-            filters, steps, shortcut="convolution", name=f"{name}_block{index + 1}"
-        )
-        x = block(x)
+# The first window and the pool after it for photographs; the window alone for small images.
+STEM: dict[str, Any] = {"kernel_size": 7, "strides": 2, "padding": 3}
+STEM_POOL: dict[str, Any] = {"pool_size": 3, "strides": 2, "padding": 1}
+SMALL_STEM: dict[str, Any] = {"kernel_size": 3}
+
+
+def stem(x, width, is_large=False):
+    """Apply the first convolution, and on a large image a pool, which halve it twice."""
+    window = STEM if is_large else SMALL_STEM
+    x = Conv2D(width, **window, use_bias=False, name="stem_conv")(x)
+    x = BatchNorm(name="stem_norm")(x)
+    x = layers.ReLU(name="stem_relu")(x)
+    return MaxPool2D(**STEM_POOL, name="stem_pool")(x) if is_large else x
+
+
+def stages(x, variant, width, shortcut):
+    """Apply the stages of residual blocks; the first keeps the size."""
+    block, depths = variant
+    for stage, depth in enumerate(depths, start=1):
+        for index in range(1, depth + 1):
+            filters, strides = width * 2 ** (stage - 1), 2 if stage > 1 and index == 1 else 1
+            x = block(filters, strides, shortcut=shortcut, name=f"stage{stage}_block{index}")(x)
     return x
 
 
-def resnet(input_shape, num_classes, variant="resnet8", width=16, dropout_rate=0.0):
-    """Build a ResNet for small images that maps 0-255 images to logits.
+def resnet(variant, input_shape, num_classes, width=64, shortcut="projection", dropout_rate=0.0):
+    """Build a ResNet that maps 0-255 images to logits.
 
     Args:
-        input_shape: 3 ints. Height and width, both at least 4, and channels.
+        variant: str. A key of `VARIANTS`.
+        input_shape: 3 ints. Height and width, both at least 8, and channels. Below 64 the first
+            convolution is 3x3 with stride 1, without a pool, in place of 7x7 with stride 2.
         num_classes: int. Number of logits.
-        variant: str. A key of `DEPTHS`.
-        width: int. Filters of the first stage.
+        width: int. Filters of the first stage; 64 in the paper.
+        shortcut: str. How the input of a block joins where the block changes its shape, as in
+            `ResidualBlock`.
         dropout_rate: float. Share of the pooled features dropped in training.
 
     Example:
 
-    >>> resnet((32, 32, 3), num_classes=10).count_params()
-    78426
+    >>> resnet("resnet18", (32, 32, 3), num_classes=10, width=4).output["logits"].shape
+    (None, 10)
     """
-    depths = DEPTHS[one_of(variant, DEPTHS, "variant")]
+    blocks = VARIANTS[one_of(variant, VARIANTS, "variant")]
+    width = positive_int(width, "width")
+    dropout_rate = fraction(dropout_rate, "dropout_rate")
+    # Three of the four stages halve the image.
+    image, x = image_input(input_shape, smallest=8)
+    x = stem(x, width, is_large=min(input_shape[:2]) >= 64)
+    x = stages(x, blocks, width, shortcut)
+    return pooled_classifier(image, x, num_classes, dropout_rate, name=variant)
+
+
+def plain(variant, input_shape, num_classes, width=64, dropout_rate=0.0):
+    """Build the plain twin of a `resnet`: the same layers without shortcuts."""
+    return resnet(variant, input_shape, num_classes, width, "none", dropout_rate)
+
+
+def small_resnet(variant, input_shape, num_classes, width=16, shortcut="padding", dropout_rate=0.0):
+    """Build a ResNet for small images that maps 0-255 images to logits.
+
+    Args:
+        variant: str. A key of `SMALL_VARIANTS`.
+        input_shape: 3 ints. Height and width, both at least 4, and channels.
+        num_classes: int. Number of logits.
+        width: int. Filters of the first stage; 16 in the paper.
+        shortcut: str. How the input of a block joins where the block changes its shape, as in
+            `ResidualBlock`.
+        dropout_rate: float. Share of the pooled features dropped in training.
+
+    Example:
+
+    >>> small_resnet("resnet20", (32, 32, 3), num_classes=10).output["logits"].shape
+    (None, 10)
+    """
+    blocks = SMALL_VARIANTS[one_of(variant, SMALL_VARIANTS, "variant")]
     width = positive_int(width, "width")
     dropout_rate = fraction(dropout_rate, "dropout_rate")
     # Two of the three stages halve the image.
     image, x = image_input(input_shape, smallest=4)
-    x = Conv2D(width, 3, use_bias=False, name="stem_conv")(x)
-    x = BatchNorm(name="stem_norm")(x)
-    x = layers.ReLU(name="stem_relu")(x)
-    for index, depth in enumerate(depths):
-        strides = 2 if index else 1
-        x = stage(x, width * 2**index, depth, strides, name=f"stage{index + 1}")
+    x = stages(stem(x, width), blocks, width, shortcut)
     return pooled_classifier(image, x, num_classes, dropout_rate, name=variant)
+
+
+def small_plain(variant, input_shape, num_classes, width=16, dropout_rate=0.0):
+    """Build the plain twin of a `small_resnet`: the same layers without shortcuts."""
+    return small_resnet(variant, input_shape, num_classes, width, "none", dropout_rate)

@@ -104,7 +104,7 @@ def network(architecture: str, **options: Any) -> Network:
 
     Example:
 
-    >>> network("resnet", width=32).options["width"]
+    >>> network("resnet20", width=32).options["width"]
     32
 
     Raises:
@@ -206,6 +206,8 @@ class Export(Ranged):
     section = "export."
     ranges = {"calibration_images": (1, MANY)}
 
+    tflite: tuple[Literal["fp32", "int8"], ...] = ("fp32", "int8")
+    """Which TFLite files to write, beside the SavedModel."""
     calibration_images: int = 500
     """Training images, balanced over the classes, that set the ranges of the int8 file."""
     gate: Gate = Gate()
@@ -246,6 +248,7 @@ class Recipe(Ranged):
         """The inverse of `to_dict`."""
         data, export = dict(content["data"]), dict(content["export"])
         folder, gate = Path(data.pop("folder")), Gate(**export.pop("gate"))
+        export["tflite"] = tuple(export.get("tflite", Export.tflite))
         return cls(
             name=content["name"],
             data=Data(**data, folder=folder),

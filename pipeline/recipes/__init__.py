@@ -4,12 +4,30 @@ import runpy
 from pathlib import Path
 
 from pipeline.recipe import Recipe
-from pipeline.recipes import fashion, lenet, smoke
+from pipeline.recipes import (
+    alexnet,
+    fashion,
+    googlenet,
+    lenet,
+    mlp,
+    nin,
+    plain20,
+    resnet20,
+    smoke,
+    vgg11,
+)
 from serving.errors import ConvoyError, nearest
 
 RECIPES = {
     "fashion": fashion.RECIPE,
+    "mlp": mlp.RECIPE,
     "lenet": lenet.RECIPE,
+    "alexnet": alexnet.RECIPE,
+    "vgg11": vgg11.RECIPE,
+    "nin": nin.RECIPE,
+    "googlenet": googlenet.RECIPE,
+    "resnet20": resnet20.RECIPE,
+    "plain20": plain20.RECIPE,
     "smoke": smoke.RECIPE,
 }
 

@@ -1,83 +1,106 @@
+"""What the table of architectures promises, for whichever network."""
+
+import inspect
+
 import numpy as np
 import pytest
 
 import models
-from models.resnet import DEPTHS
+from tests.models.outlines import outline
+
+# Smallest height and width, and depth of volumes.
+SMALLEST = {
+    "mlp": 1,
+    "topology": 6,
+    "lenet": 12,
+    "alexnet": 15,
+    "vgg7": 4,
+    "vgg11": 16,
+    "vgg13": 16,
+    "vgg16": 16,
+    "nin": 4,
+    "googlenet": 8,
+    "autoencoder": 4,
+    "resnet3d": 5,
+    **{f"{kind}{layers}": 4 for kind in ("resnet", "plain") for layers in (8, 20, 56)},
+    **{f"{kind}{layers}": 8 for kind in ("resnet", "plain") for layers in (18, 34, 50)},
+}
+SEQUENCES = ("textcnn", "idcnn")
+BAD = {"input_shape": None, "num_classes": 0, "width": 0, "dropout_rate": 1.5}
+BAD_SHAPES = {"image": (28, 28), "volume": (8, 8, 8), "tokens": (28, 28)}
 
 
-def test_resnet8_is_the_mlperf_tiny_network_without_the_biases_batch_norm_cancels():
-    model = models.build("resnet", (32, 32, 3), 10)
-    filters_before_batch_norm = 16 + 2 * (16 + 32 + 64)
-    assert filters_before_batch_norm == 240
-    assert model.count_params() == 78_666 - filters_before_batch_norm
+def input_name(name):
+    """What the network takes: an image, a volume or tokens."""
+    return {"textcnn": "tokens", "idcnn": "tokens", "resnet3d": "volume"}.get(name, "image")
 
 
-def test_the_only_convolutions_with_bias_in_resnet8_are_the_projections():
-    model = models.build("resnet", (32, 32, 3), 10)
-    biases = [weight.path for weight in model.weights if weight.name == "bias"]
-    assert biases == [
-        "stage2_block1/stage2_block1_projection/bias",
-        "stage3_block1/stage3_block1_projection/bias",
-        "logits/bias",
+def input_shape(name, size=16):
+    """A shape of which every size is `size`."""
+    return {"image": (size, size, 1), "volume": (size, size, size, 1), "tokens": (size,)}[
+        input_name(name)
     ]
 
 
-@pytest.mark.parametrize(("variant", "weighted_layers"), [("resnet8", 8), ("resnet20", 20)])
-def test_a_resnet_is_named_after_its_layers_with_weights(variant, weighted_layers):
-    stem_and_logits = 2
-    assert stem_and_logits + 2 * sum(DEPTHS[variant]) == weighted_layers
-    assert models.build("resnet", (8, 8, 1), 2, variant=variant, width=1).name == variant
+def options(name):
+    return list(inspect.signature(models.ARCHITECTURES[name]).parameters)[2:]
 
 
-def test_stages_halve_the_image_and_double_the_channels():
-    model = models.build("resnet", (32, 32, 3), 10, variant="resnet20")
-    shapes = [model.get_layer(f"stage{stage}_block3").output.shape for stage in (1, 2, 3)]
-    assert shapes == [(None, 32, 32, 16), (None, 16, 16, 32), (None, 8, 8, 64)]
+def test_every_network_of_images_or_volumes_has_a_smallest_size_here():
+    assert {*SMALLEST, *SEQUENCES} == set(models.ARCHITECTURES)
 
 
-def test_lenet_of_width_6_has_the_61706_parameters_of_lenet5_on_digits():
-    model = models.build("lenet", (28, 28, 1), 10, width=6, batch_norm=False)
-    assert model.count_params() == 61_706
+@pytest.mark.parametrize("name", SMALLEST)
+def test_the_smallest_input_works_and_a_smaller_one_is_refused(name):
+    smallest = SMALLEST[name]
+    shape = input_shape(name, smallest)
+    model = models.build(name, shape, 2, width=1)
+    assert np.isfinite(model(np.ones((1, *shape)))["logits"]).all()
+    if smallest > 1:
+        *sizes, channels = shape
+        with pytest.raises(ValueError, match=f"at least {smallest}. Received: input_shape="):
+            models.build(name, (*sizes[:-1], smallest - 1, channels), 2)
 
 
-def test_lenet_shrinks_the_digit_as_the_paper_does():
-    model = models.build("lenet", (28, 28, 1), 10, width=6)
-    names = ("conv1", "pool1", "conv2", "pool2", "dense1", "dense2")
-    assert [model.get_layer(name).output.shape[1:] for name in names] == [
-        (28, 28, 6),
-        (14, 14, 6),
-        (10, 10, 16),
-        (5, 5, 16),
-        (120,),
-        (84,),
-    ]
+@pytest.mark.parametrize("name", models.ARCHITECTURES)
+def test_a_network_is_called_by_its_name_in_the_table(name):
+    assert outline(name, input_shape(name), 2, width=1).name == name
 
 
-def test_lenet_without_batch_norm_has_biases_instead():
-    with_norm = models.build("lenet", (12, 12, 1), 2, width=1)
-    without = models.build("lenet", (12, 12, 1), 2, width=1, batch_norm=False)
-    assert sum(weight.name == "bias" for weight in with_norm.weights) == 1
-    assert sum(weight.name == "bias" for weight in without.weights) == 5
-    assert not any(weight.name == "gamma" for weight in without.weights)
+@pytest.mark.parametrize("name", models.ARCHITECTURES)
+def test_every_option_is_a_plain_value_with_a_default(name):
+    parameters = inspect.signature(models.ARCHITECTURES[name]).parameters
+    assert "width" in options(name)
+    assert {type(parameters[option].default) for option in options(name)} <= {int, float, str, bool}
 
 
-def test_dropout_in_lenet_is_on_the_dense_layers_alone():
-    model = models.build("lenet", (12, 12, 1), 2, width=1)
-    dropouts = [layer.name for layer in model.layers if "dropout" in layer.name]
-    assert dropouts == ["dense1_dropout", "dense2_dropout"]
+@pytest.mark.parametrize("name", models.ARCHITECTURES)
+def test_a_wider_network_has_more_weights_and_its_first_layer_as_many_filters(name):
+    narrow, wide = (outline(name, input_shape(name), 2, width=width) for width in (4, 8))
+    assert wide.count_params() > narrow.count_params()
+    kernels = [weight for weight in wide.trainable_weights if weight.name == "kernel"]
+    assert kernels[0].shape[-1] == 8
 
 
-@pytest.mark.parametrize(("name", "smallest"), [("lenet", 12), ("resnet", 4), ("vgg", 8)])
-def test_the_smallest_image_works_and_a_smaller_one_is_refused(name, smallest):
-    model = models.build(name, (smallest, smallest, 1), 2, width=1)
-    assert model(np.ones((1, smallest, smallest, 1)))["logits"].shape == (1, 2)
-    with pytest.raises(ValueError, match=f"at least {smallest}. Received: input_shape="):
-        models.build(name, (smallest, smallest - 1, 1), 2)
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        (name, argument)
+        for name, architecture in models.ARCHITECTURES.items()
+        for argument in inspect.signature(architecture).parameters
+        if argument in BAD
+    ],
+)
+def test_a_bad_argument_is_refused_by_its_name(name, argument):
+    bad = BAD_SHAPES[input_name(name)] if argument == "input_shape" else BAD[argument]
+    arguments = {"input_shape": input_shape(name), "num_classes": 2, "width": 1, argument: bad}
+    with pytest.raises(ValueError, match=f"`{argument}` must be .* Received: {argument}="):
+        outline(name, **arguments)
 
 
 def test_an_unknown_architecture_is_refused_with_the_nearest_known():
-    with pytest.raises(ValueError, match="Did you mean 'resnet'.*Received: name='resnt'"):
-        models.build("resnt", (8, 8, 1), 2)
+    with pytest.raises(ValueError, match="Did you mean 'resnet20'.*Received: name='resnt20'"):
+        models.build("resnt20", (8, 8, 1), 2)
 
 
 def test_an_unknown_option_is_refused_with_the_nearest_known():
@@ -85,24 +108,6 @@ def test_an_unknown_option_is_refused_with_the_nearest_known():
         models.build("lenet", (28, 28, 1), 2, widht=6)
 
 
-def test_an_unknown_variant_is_refused_with_the_nearest_known():
-    with pytest.raises(ValueError, match="Did you mean 'resnet20'.*variant='resnet-20'"):
-        models.build("resnet", (8, 8, 1), 2, variant="resnet-20")
-
-
-@pytest.mark.parametrize("name", models.ARCHITECTURES)
-@pytest.mark.parametrize(
-    "bad",
-    [
-        {"input_shape": (28, 28)},
-        {"input_shape": (None, 28, 1)},
-        {"num_classes": 0},
-        {"width": 0},
-        {"dropout_rate": 1.5},
-    ],
-)
-def test_a_bad_argument_is_refused_by_its_name(name, bad):
-    (argument,) = bad
-    arguments = {"input_shape": (28, 28, 1), "num_classes": 2, "width": 1, **bad}
-    with pytest.raises(ValueError, match=f"`{argument}` must be .* Received: {argument}="):
-        models.build(name, **arguments)
+def test_the_variant_is_in_the_name_and_no_option():
+    with pytest.raises(ValueError, match="`option` must be one of 'width'.*option='variant'"):
+        models.build("vgg11", (28, 28, 1), 2, variant="vgg16")

@@ -1,0 +1,15 @@
+"""GoogLeNet at a quarter of its width on Fashion-MNIST.
+
+    convoy train googlenet
+
+Its accuracy and time have not been measured yet.
+"""
+
+from pipeline.recipe import Data, Recipe, Training, network
+
+RECIPE = Recipe(
+    name="googlenet",
+    network=network("googlenet", width=16, dropout_rate=0.2),
+    data=Data(validation_fraction=1 / 24, shift=1),
+    training=Training(epochs=5, learning_rate=0.2),
+)
