@@ -6,12 +6,16 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from models.translation import Invariance, invariance
 from pipeline import plots
-from pipeline.data.splits import Splits
+from pipeline.data.splits import Examples, Splits, balanced
 from pipeline.export.verify import probabilities
 from pipeline.files import whole
 from pipeline.run import Run
 from pipeline.task import Classification
+
+# Of the test split for the curve of moved images, each moved by up to so many pixels.
+MOVED_IMAGES, MOST_PIXELS = 500, 6
 
 
 def evaluate(run: Run, network: keras.Model, splits: Splits, task: Classification) -> np.ndarray:
@@ -34,7 +38,14 @@ def evaluate(run: Run, network: keras.Model, splits: Splits, task: Classificatio
         plots.curves(history(run.folder / "history.csv"), task.metric, folder / "curves.png")
         plots.confusion(counts, task.labels, folder / "confusion.png")
         plots.worst_mistakes(splits.test, reference, task.labels, folder / "worst_mistakes.png")
+        plots.translation(*moved_answers(network, splits.test), folder / "translation.png")
     return reference
+
+
+def moved_answers(network: keras.Model, test: Examples) -> Invariance:
+    """How little the answers change when images move, on a few of the test split."""
+    images = test.images[balanced(test, MOVED_IMAGES, seed=0)]
+    return invariance(network, images, min(MOST_PIXELS, *images.shape[1:3]))
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:

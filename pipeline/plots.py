@@ -78,6 +78,21 @@ def worst_mistakes(
     figure.savefig(path, dpi=110)
 
 
+def translation(agreement: np.ndarray, overlap: np.ndarray, path: Path) -> None:
+    """Draw what is left of the answers when images move by 0, 1, 2, ... pixels."""
+    figure = Figure(figsize=(5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    distances = np.arange(len(agreement))
+    axes.plot(distances, agreement, color=VALIDATION, label="same class", marker=".")
+    axes.plot(distances, overlap, color=TRAIN, label="probability in common", marker=".")
+    axes.set(title="when the image moves", xlabel="pixels", ylim=(0, 1.03))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.legend(frameon=False)
+    tidy(axes)
+    figure.savefig(path, dpi=120)
+
+
 def tidy(axes: Axes) -> None:
     """Leave only what carries information."""
     axes.spines[["top", "right"]].set_visible(False)

@@ -6,6 +6,7 @@ from pipeline.console import console
 from pipeline.data.sources import load
 from pipeline.data.splits import Splits
 from pipeline.evaluate import evaluate as measure
+from pipeline.export.tflite import require_convertible
 from pipeline.export.verify import load_network, probabilities, require_shippable
 from pipeline.export.verify import verify as prove
 from pipeline.export.write import write_bundle
@@ -29,6 +30,7 @@ def train(recipe: Recipe) -> Run:
     splits = load(recipe.data)
     task = Classification(splits.labels)
     network = prepare(recipe, splits, task)
+    require_convertible(network, recipe.export.tflite)
     run = create_run(recipe)
     console.print(
         f"Training {describe(recipe, splits, network)}\n  in {run.folder}", soft_wrap=True

@@ -1,15 +1,15 @@
 """What each `convoy VERB` takes and does: thin faces over functions one can import."""
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import tyro
 
 from pipeline.flags import parse
-from serving.errors import ConvoyError
+from serving.errors import ConvoyError, nearest
 from serving.silence import muted
 
 # TensorFlow takes seconds to import, so each verb imports what it needs.
@@ -68,6 +68,47 @@ def data(args: Sequence[str]) -> None:
 
     wanted = dataclasses.replace(options.data, source=options.name)
     print(data_summary(wanted, load(wanted)))
+
+
+@dataclass(frozen=True)
+class InspectOptions:
+    """Say what each layer of a network costs and sees."""
+
+    json: bool = False
+    """Print the figures as JSON."""
+
+
+@dataclass(frozen=True)
+class ArchitectureOptions(InspectOptions):
+    """Say what each layer of a network costs and sees."""
+
+    input: str | None = None
+    """Sizes and channels, such as 32x32x3."""
+    classes: int = 10
+    """How many classes it tells apart."""
+
+
+def inspect(args: Sequence[str]) -> None:
+    """Say what each layer of a network costs and sees: `convoy inspect resnet20 --width 32`."""
+    from pipeline.light_keras import import_lightly
+
+    with muted():
+        import_lightly()
+        from pipeline import inspection
+
+    name, *flags = args or ["--help"]
+    if name in ("-h", "--help"):
+        print(inspection.usage())
+        return
+    if name not in inspection.NETWORKS and Path(name).exists():
+        options = parse(InspectOptions, flags, f"convoy inspect {name}")
+        network = inspection.open_network(Path(name))
+    else:
+        kind = inspection.with_network_options(ArchitectureOptions, name)
+        options = parse(kind, flags, f"convoy inspect {name}")
+        network = inspection.build(name, options)
+    report = inspection.report(network)
+    print(json.dumps(report, indent=2) if options.json else inspection.page(report))
 
 
 @dataclass(frozen=True)
@@ -146,11 +187,9 @@ def predict(args: Sequence[str]) -> int:
 
 
 @dataclass(frozen=True)
-class BenchOptions:
-    """Measure on this machine, side by side with what one would use instead."""
+class EdgeOptions:
+    """Cold start and memory of a device, against loading TensorFlow."""
 
-    benchmark: tyro.conf.Positional[Literal["edge"]]
-    """`edge`: cold start and memory of a device, against loading TensorFlow."""
     bundle: tyro.conf.Positional[Path]
     """The bundle to measure with, such as runs/latest/bundle."""
     pairs: int = 10
@@ -159,19 +198,56 @@ class BenchOptions:
     """Print the figures as JSON."""
 
 
-def bench(args: Sequence[str]) -> None:
-    """Measure on this machine, beside what one would use instead: `convoy bench edge BUNDLE`."""
-    options = parse(BenchOptions, args, "convoy bench")
-    import json
-
+def bench_edge(args: Sequence[str]) -> None:
+    """Cold start and memory of a device, against loading TensorFlow."""
+    options = parse(EdgeOptions, args, "convoy bench edge")
     from benchmarks import edge
 
     result = edge.run(options.bundle, options.pairs)
     print(json.dumps(result, indent=2) if options.json else edge.table(result))
 
 
+@dataclass(frozen=True)
+class DegradationOptions:
+    """Training error of deep networks with and without shortcuts."""
+
+    images: int = 10_000
+    """Training images."""
+    epochs: int = 12
+    """Passes over them."""
+    seed: int = 0
+    """Of initial weights and shuffling."""
+    folder: Path = Path("runs/degradation")
+    """Where runs, figures and the plot are written."""
+
+
+def bench_degradation(args: Sequence[str]) -> None:
+    """Training error of deep networks with and without shortcuts."""
+    options = parse(DegradationOptions, args, "convoy bench degradation")
+    with muted():
+        from benchmarks import degradation
+
+    print(degradation.table(degradation.run(**dataclasses.asdict(options))))
+
+
+BENCHMARKS = {"edge": bench_edge, "degradation": bench_degradation}
+
+
+def bench(args: Sequence[str]) -> None:
+    """Measure on this machine, beside what one would use instead: `convoy bench edge BUNDLE`."""
+    name, *rest = args or ["--help"]
+    if name in ("-h", "--help"):
+        lines = [f"  {each:12} {run.__doc__}" for each, run in BENCHMARKS.items()]
+        print("\n".join(["usage: convoy bench BENCHMARK [flags]", "", *lines]))
+        return
+    if name not in BENCHMARKS:
+        raise ConvoyError(f"unknown benchmark `{name}`: {nearest(name, BENCHMARKS)}")
+    BENCHMARKS[name](rest)
+
+
 VERBS = {
     "data": data,
+    "inspect": inspect,
     "train": train,
     "evaluate": evaluate,
     "export": export,

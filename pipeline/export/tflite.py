@@ -7,18 +7,36 @@ The only module that knows `tf.lite`. Run as a program it is the child:
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from models.routes import refusals
 from pipeline.task import Classification
 from serving.errors import ConvoyError
 
-VARIANTS = ("fp32", "int8")
 # A converter that hangs is ended; small networks take seconds.
 LIMIT_SECONDS = 600
+
+
+def require_convertible(network: keras.Model, variants: Sequence[str]) -> None:
+    """Refuse, before it is trained, a network that cannot become the files a recipe wants.
+
+    Raises:
+        ConvoyError: a layer has no operation in TFLite that would do.
+    """
+    found = refusals(network)
+    for variant in variants:
+        for layer, reason in found[f"tflite-{variant}"]:
+            others = [each for each in variants if not found[f"tflite-{each}"]]
+            remedy = f"--export.tflite {' '.join(others)}".strip()
+            raise ConvoyError(
+                f"`{network.name}` cannot become the {variant} TFLite file that the recipe wants: "
+                f"expected layers that TFLite has, received `{layer}` ({reason}); "
+                f"change the layer or give {remedy}."
+            )
 
 
 def write_tflite(

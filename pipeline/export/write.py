@@ -9,7 +9,7 @@ from pipeline.console import console
 from pipeline.data.splits import Splits
 from pipeline.export.calibration import calibration_images, fingerprint
 from pipeline.export.saved_model import write_saved_model
-from pipeline.export.tflite import VARIANTS, write_tflite
+from pipeline.export.tflite import write_tflite
 from pipeline.export.warmup import write_warmup
 from pipeline.files import whole
 from pipeline.run import Run
@@ -31,11 +31,12 @@ def write_bundle(run: Run, network: keras.Model, splits: Splits, task: Classific
         saved_model = folder / "saved_model" / name / str(version)
         write_saved_model(network, task, saved_model)
         write_warmup(saved_model, name, calibration[0])
-        console.print("Exporting TFLite ...")
         tflite = folder / "tflite"
-        tflite.mkdir()
-        files = {variant: tflite / f"{name}.{variant}.tflite" for variant in VARIANTS}
-        write_tflite(network, task, calibration, files)
+        files = {each: tflite / f"{name}.{each}.tflite" for each in recipe.export.tflite}
+        if files:
+            console.print("Exporting TFLite ...")
+            tflite.mkdir()
+            write_tflite(network, task, calibration, files)
         routes = [("saved_model", saved_model)]
         routes += [(f"tflite-{variant}", file) for variant, file in files.items()]
         height, width, channels = splits.image_shape

@@ -95,17 +95,22 @@ def build(recipe: Recipe, splits: Splits) -> keras.Model:
     """The recipe's network for these images.
 
     Raises:
-        ConvoyError: the images do not suit the network.
+        ConvoyError: the images do not suit the network, or it answers for each of their pixels.
     """
+    name = recipe.network.architecture
     try:
-        return models.build(
-            recipe.network.architecture,
-            splits.image_shape,
-            len(splits.labels),
-            **recipe.network.options,
+        network = models.build(
+            name, splits.image_shape, len(splits.labels), **recipe.network.options
         )
     except ValueError as error:
-        raise ConvoyError(f"cannot build `{recipe.network.architecture}`: {error}") from error
+        raise ConvoyError(f"cannot build `{name}`: {error}") from error
+    _, *places, _ = network.output["logits"].shape
+    if places:
+        raise ConvoyError(
+            f"`{name}` does not classify images: expected one answer for an image, received one "
+            f"for each of {places} positions; choose another network."
+        )
+    return network
 
 
 def optimizer(recipe: Recipe, steps: int, network: keras.Model) -> keras.optimizers.Optimizer:

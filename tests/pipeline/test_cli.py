@@ -39,7 +39,7 @@ def everything_below(folder):
         (["train", "smoke", "--training.epoch", "3"], "did you mean `--training.epochs`?"),
         (["train", "smoke", "--training.epochs", "many"], "'many'"),
         (["train", "smoke", "--training.decay", "sudden"], "'sudden'"),
-        (["train", "smoke", "--network.architecture", "resnt"], "did you mean `resnet`?"),
+        (["train", "smoke", "--network.architecture", "resnt20"], "did you mean `resnet20`?"),
         (["train", "smoke", "--network.widht", "3"], "did you mean `--network.width`?"),
         (["train", "smoke", "--data.source", "fashion_mnst"], "did you mean `fashion_mnist`?"),
         (["train", "smoke", "--data.source", "imdb_reviews"], "`imdb_reviews` does not fit"),
@@ -57,7 +57,7 @@ def everything_below(folder):
         (["predict", "nowhere"], "nothing to answer"),
         (["predict", "nowhere", "a.png", "--top", "0"], "nothing to answer"),
         (["predict"], "Missing from convoy predict: PATH"),
-        (["bench", "speed", "x"], "'speed'"),
+        (["bench", "speed", "x"], "unknown benchmark `speed`"),
     ],
     ids=lambda value: " ".join(value[:4]) if isinstance(value, list) else None,
 )

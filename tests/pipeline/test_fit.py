@@ -115,3 +115,19 @@ def test_a_set_smaller_than_a_batch_trains(tmp_path, splits):
     few = dataclasses.replace(splits, train=stripes(10, 0))
     _, run, _ = trained(recipe(tmp_path), few)
     assert run.metrics["best_epoch"] in (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "words"),
+    [
+        ("vgg16", "cannot build `vgg16`: `input_shape` must have a height and a width of at least"),
+        ("textcnn", "cannot build `textcnn`: `input_shape` must be a tuple of 1 positive ints"),
+        ("autoencoder", r"does not classify images: .* for each of \[12, 12\] positions; choose"),
+    ],
+)
+def test_a_network_that_does_not_suit_the_images_gets_one_sentence(
+    tmp_path, splits, architecture, words
+):
+    wanted = dataclasses.replace(recipe(tmp_path), network=network(architecture, width=2))
+    with pytest.raises(ConvoyError, match=words):
+        prepare(wanted, splits, Classification(splits.labels))

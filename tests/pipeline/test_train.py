@@ -23,6 +23,7 @@ def test_a_run_folder_holds_what_its_words_promise(smoke_run):
         "plots/curves.png",
         "plots/confusion.png",
         "plots/worst_mistakes.png",
+        "plots/translation.png",
         "bundle/manifest.json",
         "bundle/verify.md",
         "bundle/verify.json",
