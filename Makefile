@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data train export verify predict bench lint test test-slow clean
+.PHONY: help setup data train export verify predict bench lint test test-slow support clean
 
 help: ## List these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -45,6 +45,9 @@ test: setup data ## Every fast test
 
 test-slow: setup data ## Kills, fresh environments, damaged files
 	$(BIN)/pytest -m slow
+
+support: setup ## Write docs/support.md from the conformance tests
+	$(BIN)/pytest --write-support tests/models/test_layer_conformance.py tests/models/test_network_conformance.py
 
 clean: ## Remove caches; data and runs stay
 	rm -rf .pytest_cache .ruff_cache .hypothesis build *.egg-info

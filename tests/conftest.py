@@ -17,6 +17,11 @@ settings.load_profile("steady")
 REPOSITORY = Path(__file__).parents[1]
 
 
+def pytest_addoption(parser):
+    """Let the conformance tests write what they found into the docs."""
+    parser.addoption("--write-support", action="store_true", help="write docs/support.md")
+
+
 @pytest.fixture(scope="session")
 def smoke_recipe(tmp_path_factory):
     """The smoke recipe with the repository's data and runs of its own."""
