@@ -1,30 +1,29 @@
 """Convolution: one bank of learned filters, the same at every position."""
 
-from keras import initializers, layers, saving
+from keras import saving
 
 from models import kernels
 from models.layers.arguments import positive_int
-from models.layers.window import Window
+from models.layers.filtered import Filtered
 
 
-class Conv(Window):
+class Conv(Filtered):
     """Base of the convolutions. A subclass sets `rank`, the number of axes to slide over."""
-
-    window_name = "kernel_size"
 
     def __init__(
         self,
         filters,
         kernel_size,
         strides: int | tuple = 1,  # Typed, for a checker reads `1` as an int alone.
-        padding="same",
+        padding: str | int | tuple = "same",
         dilation_rate: int | tuple = 1,
         groups=1,
         use_bias=True,
         kernel_initializer="he_normal",
         **kwargs,
     ):
-        super().__init__(kernel_size, strides, padding, dilation_rate, **kwargs)
+        common = {"dilation_rate": dilation_rate, **kwargs}
+        super().__init__(kernel_size, strides, padding, use_bias, kernel_initializer, **common)
         self.filters = positive_int(filters, "filters")
         self.groups = positive_int(groups, "groups")
         if self.filters % self.groups:
@@ -32,13 +31,6 @@ class Conv(Window):
                 "`filters` must be a multiple of `groups`. "
                 f"Received: filters={filters}, groups={groups}"
             )
-        self.use_bias = use_bias
-        self.kernel_initializer = initializers.get(kernel_initializer)
-
-    @property
-    def kernel_size(self):
-        """Size of each filter, another name for the window's."""
-        return self.window
 
     def build(self, input_shape):
         self.compute_output_shape(input_shape)  # Fails early where the filter does not fit.
@@ -48,19 +40,12 @@ class Conv(Window):
                 "`groups` must divide the input's channels. "
                 f"Received: groups={self.groups}, input_shape={tuple(input_shape)}"
             )
-        self.input_spec = layers.InputSpec(ndim=self.rank + 2, axes={-1: channels})
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=(*self.window, channels // self.groups, self.filters),
-            initializer=self.kernel_initializer,
-        )
-        if self.use_bias:
-            self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
+        kernel = (*self.window, channels // self.groups, self.filters)
+        self.make_weights(input_shape, kernel, bias=(self.filters,))
 
-    def slide(self, inputs):
+    def apply_filters(self, inputs):
         inputs, padding = self.padded(inputs)
-        outputs = kernels.conv(inputs, self.kernel, self.strides, padding, self.dilation_rate)
-        return kernels.add_bias(outputs, self.bias) if self.use_bias else outputs
+        return kernels.conv(inputs, self.kernel, self.strides, padding, self.dilation_rate)
 
     def compute_output_shape(self, input_shape):
         batch, *sizes, _ = input_shape
@@ -72,8 +57,6 @@ class Conv(Window):
             "filters": self.filters,
             "dilation_rate": self.dilation_rate,
             "groups": self.groups,
-            "use_bias": self.use_bias,
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
         }
 
 

@@ -1,56 +1,46 @@
 """Depthwise convolution: each channel has filters of its own."""
 
-from keras import initializers, layers, saving
+from keras import ops, saving
 
 from models import kernels
 from models.layers.arguments import positive_int
-from models.layers.window import Window
+from models.layers.filtered import Filtered
 
 
-class DepthwiseConv(Window):
+class DepthwiseConv(Filtered):
     """Base of the depthwise convolutions. A subclass sets `rank`."""
-
-    window_name = "kernel_size"
 
     def __init__(
         self,
         kernel_size,
         strides: int | tuple = 1,
-        padding="same",
+        padding: str | int | tuple = "same",
         dilation_rate: int | tuple = 1,
         depth_multiplier=1,
         use_bias=True,
         kernel_initializer="he_normal",
         **kwargs,
     ):
-        super().__init__(kernel_size, strides, padding, dilation_rate, **kwargs)
+        common = {"dilation_rate": dilation_rate, **kwargs}
+        super().__init__(kernel_size, strides, padding, use_bias, kernel_initializer, **common)
         self.depth_multiplier = positive_int(depth_multiplier, "depth_multiplier")
-        self.use_bias = use_bias
-        self.kernel_initializer = initializers.get(kernel_initializer)
-
-    @property
-    def kernel_size(self):
-        """Size of each filter, another name for the window's."""
-        return self.window
 
     def build(self, input_shape):
-        *_, filters = self.compute_output_shape(input_shape)  # Fails early: no filter fits.
-        channels = input_shape[-1]
-        self.input_spec = layers.InputSpec(ndim=self.rank + 2, axes={-1: channels})
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=(*self.window, channels, self.depth_multiplier),
-            initializer=self.kernel_initializer,
-        )
-        if self.use_bias:
-            self.bias = self.add_weight(name="bias", shape=(filters,), initializer="zeros")
+        *_, filters = self.compute_output_shape(input_shape)  # Fails early where nothing fits.
+        kernel = (*self.window, input_shape[-1], self.depth_multiplier)
+        self.make_weights(input_shape, kernel, bias=(filters,), initializer=self.first_kernel)
 
-    def slide(self, inputs):
+    def first_kernel(self, shape, dtype=None):
+        """Return the initializer's kernel for one input channel, for a filter sees no more."""
+        *window, channels, multiplier = shape
+        kernel = self.kernel_initializer((*window, 1, channels * multiplier), dtype)
+        return ops.reshape(kernel, shape)
+
+    def apply_filters(self, inputs):
         inputs, padding = self.padded(inputs)
-        outputs = kernels.depthwise_conv(
+        return kernels.depthwise_conv(
             inputs, self.kernel, self.strides, padding, self.dilation_rate
         )
-        return kernels.add_bias(outputs, self.bias) if self.use_bias else outputs
 
     def compute_output_shape(self, input_shape):
         batch, *sizes, channels = input_shape
@@ -61,8 +51,6 @@ class DepthwiseConv(Window):
             **super().get_config(),
             "dilation_rate": self.dilation_rate,
             "depth_multiplier": self.depth_multiplier,
-            "use_bias": self.use_bias,
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
         }
 
 

@@ -2,37 +2,28 @@
 
 import math
 
-from keras import initializers, layers, saving
+from keras import layers, ops, saving
 
 from models import kernels
 from models.layers.arguments import positive_int
-from models.layers.window import Window
+from models.layers.filtered import Filtered
 
 
-class LocallyConnected(Window):
+class LocallyConnected(Filtered):
     """Base of the locally connected layers. A subclass sets `rank`."""
-
-    window_name = "kernel_size"
 
     def __init__(
         self,
         filters,
         kernel_size,
         strides: int | tuple = 1,
-        padding="valid",
+        padding: str | int | tuple = "valid",
         use_bias=True,
         kernel_initializer="he_normal",
         **kwargs,
     ):
-        super().__init__(kernel_size, strides, padding, **kwargs)
+        super().__init__(kernel_size, strides, padding, use_bias, kernel_initializer, **kwargs)
         self.filters = positive_int(filters, "filters")
-        self.use_bias = use_bias
-        self.kernel_initializer = initializers.get(kernel_initializer)
-
-    @property
-    def kernel_size(self):
-        """Size of each filter, another name for the window's."""
-        return self.window
 
     def build(self, input_shape):
         if None in input_shape[1:]:
@@ -41,35 +32,28 @@ class LocallyConnected(Window):
                 f"Received: input_shape={tuple(input_shape)}"
             )
         _, *positions, filters = self.compute_output_shape(input_shape)
+        kernel = (*positions, math.prod(self.window) * input_shape[-1], filters)
+        bias = (*positions, filters)
+        self.make_weights(input_shape, kernel, bias, initializer=self.first_kernel)
         sizes = dict(enumerate(input_shape[1:], start=1))
         self.input_spec = layers.InputSpec(ndim=self.rank + 2, axes=sizes)
-        fan_in = math.prod(self.window) * input_shape[-1]
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=(*positions, fan_in, filters),
-            initializer=self.kernel_initializer,
-        )
-        if self.use_bias:
-            shape = (*positions, filters)
-            self.bias = self.add_weight(name="bias", shape=shape, initializer="zeros")
 
-    def slide(self, inputs):
-        outputs = kernels.local_conv(
-            self.padded_by_pairs(inputs), self.kernel, self.window, self.strides
-        )
-        return outputs + self.bias if self.use_bias else outputs
+    def first_kernel(self, shape, dtype=None):
+        """Return the initializer's kernel for the inputs of one position."""
+        *positions, inputs, filters = shape
+        kernel = self.kernel_initializer((inputs, math.prod(positions) * filters), dtype)
+        return ops.moveaxis(ops.reshape(kernel, (inputs, *positions, filters)), 0, -2)
+
+    def apply_filters(self, inputs):
+        inputs = self.padded_by_pairs(inputs)
+        return kernels.local_conv(inputs, self.kernel, self.window, self.strides)
 
     def compute_output_shape(self, input_shape):
         batch, *sizes, _ = input_shape
         return (batch, *self.compute_output_sizes(sizes), self.filters)
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "filters": self.filters,
-            "use_bias": self.use_bias,
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
-        }
+        return {**super().get_config(), "filters": self.filters}
 
 
 @saving.register_keras_serializable(package="models")

@@ -1,53 +1,36 @@
 """Transposed convolution: a convolution's adjoint, which makes maps larger."""
 
-from keras import initializers, layers, ops, saving
+from keras import ops, saving
 
 from models import kernels
 from models.geometry import transposed_padding_pairs, transposed_sizes
 from models.layers.arguments import positive_int
-from models.layers.window import Window
+from models.layers.filtered import Filtered
 
 
-class ConvTranspose(Window):
+class ConvTranspose(Filtered):
     """Base of the transposed convolutions. A subclass sets `rank`."""
-
-    window_name = "kernel_size"
 
     def __init__(
         self,
         filters,
         kernel_size,
         strides: int | tuple = 1,
-        padding="same",
+        padding: str | int | tuple = "same",
         use_bias=True,
         kernel_initializer="he_normal",
         **kwargs,
     ):
-        super().__init__(kernel_size, strides, padding, **kwargs)
+        super().__init__(kernel_size, strides, padding, use_bias, kernel_initializer, **kwargs)
         self.filters = positive_int(filters, "filters")
-        self.use_bias = use_bias
-        self.kernel_initializer = initializers.get(kernel_initializer)
-
-    @property
-    def kernel_size(self):
-        """Size of each filter, another name for the window's."""
-        return self.window
 
     def build(self, input_shape):
         self.compute_output_shape(input_shape)  # Fails early where nothing would be left.
-        channels = input_shape[-1]
-        self.input_spec = layers.InputSpec(ndim=self.rank + 2, axes={-1: channels})
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=(*self.window, self.filters, channels),
-            initializer=self.kernel_initializer,
-        )
-        if self.use_bias:
-            self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
+        kernel = (*self.window, self.filters, input_shape[-1])
+        self.make_weights(input_shape, kernel, bias=(self.filters,))
 
-    def slide(self, inputs):
-        outputs = kernels.conv_transpose(inputs, self.kernel, self.strides, self.padding)
-        return kernels.add_bias(outputs, self.bias) if self.use_bias else outputs
+    def apply_filters(self, inputs):
+        return kernels.conv_transpose(inputs, self.kernel, self.strides, self.padding)
 
     def compute_mask(self, inputs, previous_mask=None):
         if previous_mask is None or self.rank != 1:
@@ -68,12 +51,7 @@ class ConvTranspose(Window):
         return (batch, *self.compute_output_sizes(sizes), self.filters)
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "filters": self.filters,
-            "use_bias": self.use_bias,
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
-        }
+        return {**super().get_config(), "filters": self.filters}
 
 
 @saving.register_keras_serializable(package="models")
