@@ -1,6 +1,7 @@
 """What each `convoy VERB` takes and does: thin faces over functions one can import."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -208,6 +209,30 @@ def bench_edge(args: Sequence[str]) -> None:
 
 
 @dataclass(frozen=True)
+class LayersOptions:
+    """Speed of our layers, beside those of Keras."""
+
+    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Which layers, such as Conv2D; all where none is named."""
+    pairs: int = 15
+    """How often both sides are measured, in turn."""
+    json: bool = False
+    """Print the figures as JSON."""
+
+
+def bench_layers(args: Sequence[str]) -> None:
+    """Speed of our layers, beside those of Keras."""
+    options = parse(LayersOptions, args, "convoy bench layers")
+    with muted():
+        from benchmarks import layers
+
+        show = (lambda line: None) if options.json else functools.partial(print, flush=True)
+        result = layers.run(options.names, options.pairs, show)
+    if options.json:
+        print(json.dumps(result, indent=2))
+
+
+@dataclass(frozen=True)
 class DegradationOptions:
     """Training error of deep networks with and without shortcuts."""
 
@@ -230,7 +255,7 @@ def bench_degradation(args: Sequence[str]) -> None:
     print(degradation.table(degradation.run(**dataclasses.asdict(options))))
 
 
-BENCHMARKS = {"edge": bench_edge, "degradation": bench_degradation}
+BENCHMARKS = {"edge": bench_edge, "layers": bench_layers, "degradation": bench_degradation}
 
 
 def bench(args: Sequence[str]) -> None:
