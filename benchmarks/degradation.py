@@ -1,8 +1,8 @@
 """The degradation problem: a deeper plain network trains worse, a deeper residual one does not.
 
 Plain and residual networks of 20 and 56 layers, the same weights counted, see the same images for
-the same number of steps; what is compared is the error on the training images themselves, so it is
-not overfitting that is seen.
+the same number of steps. What is compared is the error on the training images themselves, so that
+it is not overfitting that is seen: the mean over the batches of an epoch, as in the paper.
 
 Reference: He et al., 2015, figures 1 and 6. https://arxiv.org/abs/1512.03385
 """
@@ -16,11 +16,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from pipeline.data.sources import load
+from pipeline.files import whole
 from pipeline.plots import tidy
 from pipeline.recipe import Data, Recipe, Training, network
 from pipeline.run import create_run
 from pipeline.task import Classification
 from pipeline.training.fit import fit, prepare
+from serving.errors import ConvoyError
 
 # Network -> colour and dash of its curve.
 NETWORKS = {
@@ -47,12 +49,15 @@ def train(wanted: Recipe) -> dict[str, Any]:
     """Train one network; its error and loss on the training images, epoch by epoch."""
     splits = load(wanted.data)
     task = Classification(splits.labels)
+    network = prepare(wanted, splits, task)
     run = create_run(wanted)
-    trained = fit(prepare(wanted, splits, task), wanted, splits, task, run)
+    with run.recording():
+        trained = fit(network, wanted, splits, task, run)
     with (run.folder / "history.csv").open(newline="", encoding="utf-8") as file:
         epochs = list(csv.DictReader(file))
     return {
         "parameters": trained.count_params(),
+        "images": len(splits.train.images),
         "seconds": run.metrics["training_seconds"],
         "error": [1 - float(epoch["accuracy"]) for epoch in epochs],
         "loss": [float(epoch["loss"]) for epoch in epochs],
@@ -60,18 +65,30 @@ def train(wanted: Recipe) -> dict[str, Any]:
 
 
 def run(images: int, epochs: int, seed: int, folder: Path) -> dict[str, Any]:
-    """Train every network and draw `degradation.png` beside `degradation.json` in `folder`."""
+    """Train every network and draw `degradation.png` beside `degradation.json` in `folder`.
+
+    Raises:
+        ConvoyError: too few images or epochs, or the folder cannot be written to.
+    """
+    for name, value, least in (("images", images, 2), ("epochs", epochs, 1)):
+        if value < least:
+            raise ConvoyError(
+                f"`{name}` is too small: expected at least {least}, received {name}={value}."
+            )
     found = {name: train(recipe(name, images, epochs, seed, folder)) for name in NETWORKS}
-    result = {"images": images, "epochs": epochs, "seed": seed, "networks": found}
-    (folder / "degradation.json").write_text(json.dumps(result, indent=2), encoding="utf-8")
-    draw(result, folder / "degradation.png")
+    result = {"epochs": epochs, "seed": seed, "networks": found}
+    with whole(folder / "degradation.json") as path:
+        path.write_text(json.dumps(result, indent=2), encoding="utf-8")
+    with whole(folder / "degradation.png") as path:
+        draw(result, path)
     return result
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
     """Draw training error and loss over the epochs."""
     figure = Figure(figsize=(9, 3.8), layout="constrained")
-    figure.suptitle(f"{result['images']:,} Fashion-MNIST images, {result['epochs']} epochs")
+    images = result["networks"]["plain20"]["images"]
+    figure.suptitle(f"{images:,} Fashion-MNIST images, {result['epochs']} epochs")
     for axes, quantity in zip(figure.subplots(1, 2), ("error", "loss"), strict=True):
         for name, (color, dash) in NETWORKS.items():
             values = result["networks"][name][quantity]

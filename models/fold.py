@@ -5,20 +5,17 @@ import collections
 import numpy as np
 from keras import activations, layers, tree
 
-from models.layers import BatchNorm, Conv, ConvTranspose, DepthwiseConv, LocallyConnected
+from models.kinds import NORMS, WITH_KERNEL
+from models.layers import ConvTranspose, DepthwiseConv
 from models.rewrite import record, rewrite
-
-NORMS = (BatchNorm, layers.BatchNormalization)
-# Layers whose output is a kernel's and a bias's, channel by channel.
-FOLDABLE = (Conv, ConvTranspose, DepthwiseConv, LocallyConnected, layers.Dense)
 
 
 def fold_batch_norm(network):
     """Return a copy of a network with each batch normalization folded into the layer before it.
 
-    That layer is a convolution of any kind or a dense layer, applied once, without activation, and
-    nothing but the normalization reads it. Other normalizations stay. The copy answers as the
-    network does in inference; training would find no statistics of batches in it.
+    That layer is one of our convolutions, of any kind, or a dense layer, applied once, without
+    activation, and nothing but the normalization reads it. Other normalizations stay. The copy
+    answers as the network does in inference; training would find no statistics of batches in it.
 
     Args:
         network: functional `keras.Model`.
@@ -62,7 +59,7 @@ def foldable_pairs(network):
 
 def folds(call, norm):
     """Return whether `norm` is a normalization per channel that the call's layer can take."""
-    if not isinstance(norm, NORMS) or not isinstance(call.layer, FOLDABLE):
+    if not isinstance(norm, NORMS) or not isinstance(call.layer, WITH_KERNEL):
         return False
     linear = getattr(call.layer, "activation", None) in (None, activations.linear)
     last = getattr(norm, "axis", -1) in (-1, len(call.output_shape))

@@ -6,6 +6,7 @@ Reference: Araujo et al., 2019. https://distill.pub/2019/computing-receptive-fie
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+import numpy as np
 from keras import layers, tree
 
 from models.geometry import padding_pairs, transposed_padding_pairs
@@ -29,6 +30,7 @@ POINTWISE = (
     layers.Rescaling,
     layers.Subtract,
 )
+CROPPINGS = (layers.Cropping1D, layers.Cropping2D, layers.Cropping3D)
 
 
 class Field(NamedTuple):
@@ -148,6 +150,11 @@ def through(call, fields):
         return along(slid, fields, layer.extents, layer.strides, pairs)
     if isinstance(layer, PaddedShortcut):
         return along(slid, fields, (1, 1), layer.strides, ((0, 0), (0, 0)))
+    if isinstance(layer, CROPPINGS):
+        # A crop is a window of one position, and less than no padding.
+        ones = (1,) * len(sizes)
+        cuts = np.reshape(layer.cropping, (-1, 2)).tolist()
+        return along(slid, fields, ones, ones, [(-before, -after) for before, after in cuts])
     return fields if is_pointwise(layer, call.input_shape) else None
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import layers, tree
 
-from models.expand import expand, same
+from models.expand import expand, inputs_first, same
 
 
 class Call(NamedTuple):
@@ -19,8 +19,10 @@ class Call(NamedTuple):
 
     @property
     def inputs(self):
-        """The tensors that the layer was called with; not its masks, which are keywords."""
-        return [each for each in tree.flatten(self.args) if isinstance(each, keras.KerasTensor)]
+        """The tensors that the layer was called with, those by keyword too, but not its masks."""
+        named = [value for name, value in self.kwargs.items() if not name.endswith("mask")]
+        given = tree.flatten((self.args, named))
+        return [each for each in given if isinstance(each, keras.KerasTensor)]
 
     @property
     def input_shape(self):
@@ -53,6 +55,7 @@ def record(network):
     calls = []
 
     def note(layer, *args, **kwargs):
+        args, kwargs = inputs_first(args, kwargs)
         outputs = layer(*args, **kwargs)
         calls.append(Call(layer, args, kwargs, outputs))
         return outputs
@@ -88,6 +91,14 @@ def rewrite(network, change, inputs=None):
         pairs = zip(tree.flatten(call.outputs), tree.flatten(outputs), strict=True)
         tensors.update((id(old), new) for old, new in pairs)
     return keras.Model(here(flat.input), here(flat.output), name=network.name)
+
+
+def once():
+    """Return a function of `make` and arguments that gives the same for the same arguments.
+
+    So a layer that is applied twice becomes one layer that is applied twice.
+    """
+    return functools.cache(lambda make, *args: make(*args))
 
 
 def like(tensor):

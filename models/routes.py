@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from keras import layers
 
+from models.kinds import function_of
 from models.layers import (
     Conv3D,
     ConvTranspose3D,
@@ -37,15 +38,6 @@ def is_any(*kinds):
 def applies(*names):
     """Return a function that says whether a layer applies one of these functions of Keras."""
     return lambda layer: function_of(layer) in names
-
-
-def function_of(layer):
-    """Return the name of the activation that a layer applies, `None` where it applies none."""
-    if isinstance(layer, layers.ELU):
-        return "elu"
-    if isinstance(layer, layers.ReLU) and layer.max_value == 6:
-        return "relu6"
-    return getattr(getattr(layer, "activation", None), "__name__", None)
 
 
 def convolves_volumes(layer):

@@ -4,6 +4,7 @@ A convolution is linear, so it is some matrix from all its inputs to all its out
 a window lies, and with the same numbers for every window (along one axis, a Toeplitz matrix).
 """
 
+import collections
 import functools
 import math
 
@@ -31,6 +32,10 @@ def to_matrix(layer, input_shape):
     >>> to_matrix(conv, (7, 1))[0].shape
     (7, 5)
     """
+    if None in input_shape:
+        raise ValueError(
+            f"`input_shape` must have known sizes. Received: input_shape={tuple(input_shape)}"
+        )
     kernel, *bias = layer.get_weights()
     output_shape = layer.compute_output_shape((None, *input_shape))[1:]
     rows, columns, weights = places(layer, input_shape, output_shape)
@@ -91,7 +96,14 @@ def to_matrices(network):
     Args:
         network: functional `keras.Model` with inputs of known sizes.
     """
-    chain = functools.cache(dense_chain)
+    times = collections.Counter()
+
+    @functools.cache
+    def chain(conv, input_shape, output_shape):
+        times[conv.name] += 1
+        # A convolution over maps of two sizes is two matrices.
+        name = conv.name if times[conv.name] == 1 else f"{conv.name}_{times[conv.name]}"
+        return dense_chain(conv, input_shape, output_shape, name)
 
     def change(call, args):
         masked = call.kwargs.get("mask") is not None
@@ -105,14 +117,15 @@ def to_matrices(network):
     return rewrite(network, change)
 
 
-def dense_chain(conv, input_shape, output_shape):
+def dense_chain(conv, input_shape, output_shape, name):
     """Return the flatten, the dense layer and the reshape that do what a convolution does."""
     matrix, bias = to_matrix(conv, input_shape)
-    dense = layers.Dense(math.prod(output_shape), name=conv.name, dtype=conv.dtype_policy)
+    policy = {"dtype": conv.dtype_policy}
+    dense = layers.Dense(math.prod(output_shape), name=name, **policy)
     dense.build((None, len(matrix)))
     dense.set_weights([matrix, bias])
-    flatten = layers.Flatten(name=f"{conv.name}_flatten")
-    return flatten, dense, layers.Reshape(output_shape, name=f"{conv.name}_reshape")
+    flatten = layers.Flatten(name=f"{name}_flatten", **policy)
+    return flatten, dense, layers.Reshape(output_shape, name=f"{name}_reshape", **policy)
 
 
 def places(layer, input_shape, output_shape):

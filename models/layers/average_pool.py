@@ -3,27 +3,28 @@
 from keras import ops, saving
 
 from models import kernels
+from models.layers.masking import hide, visible
 from models.layers.pool import Pool
-from models.layers.window import hide, visible
 
 
 class AveragePool(Pool):
     """Base of the average pools. A subclass sets `rank`."""
 
-    def call(self, inputs, mask=None):
-        if mask is not None:
-            return self.average(hide(inputs, mask), visible(inputs, mask))
+    def slide(self, inputs):
         if isinstance(self.padding, str) and self.padding != "wide":
-            return self.slide(inputs)
+            return self.mean(inputs)
         sizes = ops.shape(inputs)[1:-1]
         return self.average(inputs, ops.ones((1, *sizes, 1), inputs.dtype))
 
+    def slide_masked(self, inputs, mask):
+        return self.average(hide(inputs, mask), visible(inputs, mask))
+
     def average(self, inputs, real):
         """Average over the positions where `real` is 1. Where it is 0, so are `inputs`."""
-        share = self.slide(real)
-        return self.slide(inputs) / ops.where(share > 0, share, 1)
+        share = self.mean(real)
+        return self.mean(inputs) / ops.where(share > 0, share, 1)
 
-    def slide(self, inputs):
+    def mean(self, inputs):
         """Average each window, with the zeros of explicit padding."""
         inputs, padding = self.padded(inputs)
         return kernels.pool(ops.average_pool, inputs, self.window, self.strides, padding)
@@ -63,9 +64,9 @@ class AveragePool2D(AveragePool):
     Args:
         pool_size: int or 2 ints. Height and width of the window.
         strides: int or 2 ints. Step of the window; by default its size, so windows do not overlap.
-        padding: `"same"` (output size is `ceil(size / stride)`), `"valid"` or `"narrow"` (no
-            padding), `"wide"` (every partial overlap), an int, or for each axis an int or a pair:
-            the positions before and after. They never count.
+        padding: `"valid"` or `"narrow"` (the default; no padding), `"same"` (output size is
+            `ceil(size / stride)`), `"wide"` (every partial overlap), an int, or for each axis an
+            int or a pair: the positions before and after. They never count.
 
     Input shape:
         `(batch, height, width, channels)`

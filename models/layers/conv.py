@@ -3,7 +3,7 @@
 from keras import saving
 
 from models import kernels
-from models.layers.arguments import positive_int
+from models.layers.arguments import per_axis, positive_int
 from models.layers.filtered import Filtered
 
 
@@ -22,8 +22,8 @@ class Conv(Filtered):
         kernel_initializer="he_normal",
         **kwargs,
     ):
-        common = {"dilation_rate": dilation_rate, **kwargs}
-        super().__init__(kernel_size, strides, padding, use_bias, kernel_initializer, **common)
+        super().__init__(kernel_size, strides, padding, use_bias, kernel_initializer, **kwargs)
+        self.dilation_rate = per_axis(dilation_rate, self.rank, "dilation_rate")
         self.filters = positive_int(filters, "filters")
         self.groups = positive_int(groups, "groups")
         if self.filters % self.groups:
@@ -71,9 +71,9 @@ class Conv1D(Conv):
         filters: int. Number of filters, which is the number of output channels.
         kernel_size: int. Length of each filter.
         strides: int. Step of the filter.
-        padding: `"same"` (output size is `ceil(size / stride)`), `"valid"` or `"narrow"` (no
-            padding), `"wide"` (every partial overlap), an int, or a pair in a tuple, such as
-            `((0, 1),)`: the zeros before and after.
+        padding: `"same"` (the default; output size is `ceil(size / stride)`), `"valid"` or
+            `"narrow"` (no padding), `"wide"` (every partial overlap), an int, or a pair in a tuple,
+            such as `((0, 1),)`: the zeros before and after.
         dilation_rate: int. Distance between the positions that a filter looks at.
         groups, use_bias, kernel_initializer: as in `Conv2D`.
 
@@ -108,9 +108,9 @@ class Conv2D(Conv):
         filters: int. Number of filters, which is the number of output channels.
         kernel_size: int or 2 ints. Height and width of each filter.
         strides: int or 2 ints. Step of the filter along height and width.
-        padding: `"same"` (output size is `ceil(size / stride)`), `"valid"` or `"narrow"` (no
-            padding), `"wide"` (every partial overlap), an int, or for each axis an int or a pair:
-            the zeros before and after.
+        padding: `"same"` (the default; output size is `ceil(size / stride)`), `"valid"` or
+            `"narrow"` (no padding), `"wide"` (every partial overlap), an int, or for each axis an
+            int or a pair: the zeros before and after.
         dilation_rate: int or 2 ints. Distance between the positions that a filter looks at.
         groups: int. Parts that the channels are cut into; each filter sees one part alone.
         use_bias: bool. Whether to add one learned offset per filter. Set to `False` when a

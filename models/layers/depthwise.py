@@ -3,7 +3,7 @@
 from keras import ops, saving
 
 from models import kernels
-from models.layers.arguments import positive_int
+from models.layers.arguments import per_axis, positive_int
 from models.layers.filtered import Filtered
 
 
@@ -15,14 +15,14 @@ class DepthwiseConv(Filtered):
         kernel_size,
         strides: int | tuple = 1,
         padding: str | int | tuple = "same",
-        dilation_rate: int | tuple = 1,
         depth_multiplier=1,
+        dilation_rate: int | tuple = 1,
         use_bias=True,
         kernel_initializer="he_normal",
         **kwargs,
     ):
-        common = {"dilation_rate": dilation_rate, **kwargs}
-        super().__init__(kernel_size, strides, padding, use_bias, kernel_initializer, **common)
+        super().__init__(kernel_size, strides, padding, use_bias, kernel_initializer, **kwargs)
+        self.dilation_rate = per_axis(dilation_rate, self.rank, "dilation_rate")
         self.depth_multiplier = positive_int(depth_multiplier, "depth_multiplier")
 
     def build(self, input_shape):

@@ -4,11 +4,11 @@ import keras
 from keras import layers, ops, saving
 
 from models.layers.l2_pool import root, square
-from models.layers.window import hide, sink, visible
+from models.layers.masking import hide, of_positions, sink, visible
 
 
 class GlobalPool(layers.Layer):
-    """Base of the global pools. A subclass sets `rank` and `call`.
+    """Base of the global pools. A subclass sets `rank`, and `pool(inputs, mask)`.
 
     What a mask hides never counts; where it hides everything, the answer is 0.
     """
@@ -20,6 +20,12 @@ class GlobalPool(layers.Layer):
         self.axes = tuple(range(1, self.rank + 1))
         self.input_spec = layers.InputSpec(ndim=self.rank + 2)
 
+    def call(self, inputs, mask=None):
+        return self.pool(inputs, of_positions(mask, inputs))
+
+    def pool(self, inputs, mask):
+        raise NotImplementedError
+
     def compute_mask(self, inputs, previous_mask=None):
         return None
 
@@ -30,7 +36,7 @@ class GlobalPool(layers.Layer):
 class GlobalMaxPool(GlobalPool):
     """Base of the global max pools. A subclass sets `rank`."""
 
-    def call(self, inputs, mask=None):
+    def pool(self, inputs, mask):
         if mask is None:
             return ops.max(inputs, self.axes)
         sees = ops.any(mask, self.axes)[:, None]
@@ -40,7 +46,7 @@ class GlobalMaxPool(GlobalPool):
 class GlobalAveragePool(GlobalPool):
     """Base of the global average pools. A subclass sets `rank`."""
 
-    def call(self, inputs, mask=None):
+    def pool(self, inputs, mask):
         if mask is None:
             return ops.mean(inputs, self.axes)
         whole = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
@@ -51,7 +57,7 @@ class GlobalAveragePool(GlobalPool):
 class GlobalL2Pool(GlobalPool):
     """Base of the global L2 pools. A subclass sets `rank`."""
 
-    def call(self, inputs, mask=None):
+    def pool(self, inputs, mask):
         shown = inputs if mask is None else hide(inputs, mask)
         return ops.cast(root(ops.sum(square(shown), self.axes)), inputs.dtype)
 

@@ -68,9 +68,9 @@ class L2Pool2D(L2Pool):
     Args:
         pool_size: int or 2 ints. Height and width of the window.
         strides: int or 2 ints. Step of the window; by default its size, so windows do not overlap.
-        padding: `"same"` (output size is `ceil(size / stride)`), `"valid"` or `"narrow"` (no
-            padding), `"wide"` (every partial overlap), an int, or for each axis an int or a pair:
-            the positions before and after. They never count.
+        padding: `"valid"` or `"narrow"` (the default; no padding), `"same"` (output size is
+            `ceil(size / stride)`), `"wide"` (every partial overlap), an int, or for each axis an
+            int or a pair: the positions before and after. They never count.
 
     Input shape:
         `(batch, height, width, channels)`

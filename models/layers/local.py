@@ -63,7 +63,7 @@ class LocallyConnected1D(LocallyConnected):
     Args:
         filters: int. Number of filters at each position, which is the number of output channels.
         kernel_size: int. Length of each filter.
-        strides, padding: as in `Conv1D`.
+        strides, padding: as in `Conv1D`, but `"valid"` by default.
         use_bias: bool. Whether to add one learned offset per position and filter.
         kernel_initializer: initializer of the filters.
 
@@ -92,7 +92,7 @@ class LocallyConnected2D(LocallyConnected):
     Args:
         filters: int. Number of filters at each position, which is the number of output channels.
         kernel_size: int or 2 ints. Height and width of each filter.
-        strides, padding: as in `Conv2D`.
+        strides, padding: as in `Conv2D`, but `"valid"` by default.
         use_bias: bool. Whether to add one learned offset per position and filter.
         kernel_initializer: initializer of the filters.
 

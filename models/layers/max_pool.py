@@ -3,16 +3,14 @@
 from keras import ops, saving
 
 from models import kernels
+from models.layers.masking import sink, visible
 from models.layers.pool import Pool
-from models.layers.window import sink, visible
 
 
 class MaxPool(Pool):
     """Base of the max pools. A subclass sets `rank`."""
 
-    def call(self, inputs, mask=None):
-        if mask is None:
-            return self.slide(inputs)
+    def slide_masked(self, inputs, mask):
         sees = self.slide(visible(inputs, mask)) > 0
         return ops.where(sees, self.slide(sink(inputs, mask)), 0)
 
@@ -73,9 +71,9 @@ class MaxPool2D(MaxPool):
     Args:
         pool_size: int or 2 ints. Height and width of the window.
         strides: int or 2 ints. Step of the window; by default its size, so windows do not overlap.
-        padding: `"same"` (output size is `ceil(size / stride)`), `"valid"` or `"narrow"` (no
-            padding), `"wide"` (every partial overlap), an int, or for each axis an int or a pair:
-            the positions before and after. They never count.
+        padding: `"valid"` or `"narrow"` (the default; no padding), `"same"` (output size is
+            `ceil(size / stride)`), `"wide"` (every partial overlap), an int, or for each axis an
+            int or a pair: the positions before and after. They never count.
 
     Input shape:
         `(batch, height, width, channels)`

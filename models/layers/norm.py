@@ -4,6 +4,7 @@ from keras import layers, saving
 
 from models import kernels
 from models.layers.arguments import fraction
+from models.layers.masking import of_positions
 
 
 @saving.register_keras_serializable(package="models")
@@ -58,7 +59,7 @@ class BatchNorm(layers.Layer):
                 inputs, self.gamma, self.beta, self.moving_mean, self.moving_variance, self.epsilon
             )
         outputs, mean, variance = kernels.batch_norm_training(
-            inputs, self.gamma, self.beta, self.epsilon, mask
+            inputs, self.gamma, self.beta, self.epsilon, of_positions(mask, inputs)
         )
         self._move(self.moving_mean, mean)
         self._move(self.moving_variance, variance)

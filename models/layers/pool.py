@@ -4,7 +4,7 @@ from models.layers.window import Window
 
 
 class Pool(Window):
-    """Base of the pools. A subclass sets `rank`, and `slide` or `call`.
+    """Base of the pools. A subclass sets `rank`, and slides.
 
     What a mask hides counts as padding, and padding never changes what a window gives. A window
     that sees nothing else gives 0.

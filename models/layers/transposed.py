@@ -62,7 +62,7 @@ class ConvTranspose1D(ConvTranspose):
         filters: int. Number of output channels.
         kernel_size: int. Length of each filter.
         strides: int. Step of the window in the output, so how many times longer that is.
-        padding: `"same"` (output size is `size * stride`), or as in `Conv1D`: what the
+        padding: `"same"` (the default; output size is `size * stride`), or as in `Conv1D`: what the
             convolution pads is cut off here, so the output has
             `(size - 1) * stride + kernel_size - padding` steps.
         use_bias: bool. Whether to add one learned offset per output channel.
@@ -94,7 +94,7 @@ class ConvTranspose2D(ConvTranspose):
         filters: int. Number of output channels.
         kernel_size: int or 2 ints. Height and width of each filter.
         strides: int or 2 ints. Step of the window in the output, so how many times larger that is.
-        padding: `"same"` (output size is `size * stride`), or as in `Conv2D`: what the
+        padding: `"same"` (the default; output size is `size * stride`), or as in `Conv2D`: what the
             convolution pads is cut off here, so the output's size is
             `(size - 1) * stride + kernel_size - padding`.
         use_bias: bool. Whether to add one learned offset per output channel.

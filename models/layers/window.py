@@ -6,6 +6,7 @@ from keras import layers, ops
 
 from models.geometry import extent, output_sizes, padding_pairs
 from models.layers.arguments import padding_of, per_axis
+from models.layers.masking import hide, of_positions
 
 
 class Window(layers.Layer):
@@ -13,20 +14,21 @@ class Window(layers.Layer):
 
     A subclass sets `rank`, and `window_name`, the argument that gives the window's size. Its
     `slide(inputs)` works on whole sequences; here those are cut to their lengths: where the input
-    of a rank 1 layer carries a mask, what it hides counts as padding, and as many outputs stay
-    visible as the unpadded sequence would have had. Masks hide the end of a sequence. Where padding
-    is `"same"` and windows step further than 1, the length of the batch decides where they stand.
+    carries a mask of its positions, what that hides counts as padding, and as many outputs of a
+    rank 1 layer stay visible as the unpadded sequence would have had. Masks hide the end of a
+    sequence. Where padding is `"same"` and windows step further than 1, the length of the batch
+    decides where they stand.
     """
 
     rank: int
     window_name: str
 
-    def __init__(self, window, strides, padding, dilation_rate: int | tuple = 1, **kwargs):
+    def __init__(self, window, strides, padding, **kwargs):
         super().__init__(**kwargs)
         self.window = per_axis(window, self.rank, self.window_name)
         self.strides = per_axis(strides, self.rank, "strides")
         self.padding: Any = padding_of(padding, self.rank)
-        self.dilation_rate = per_axis(dilation_rate, self.rank, "dilation_rate")
+        self.dilation_rate = (1,) * self.rank
         self.input_spec = layers.InputSpec(ndim=self.rank + 2)
         self.supports_masking = True
 
@@ -37,7 +39,11 @@ class Window(layers.Layer):
         return tuple(extent(*axis) for axis in axes)
 
     def call(self, inputs, mask=None):
-        return self.slide(inputs if mask is None else hide(inputs, mask))
+        mask = of_positions(mask, inputs)
+        return self.slide(inputs) if mask is None else self.slide_masked(inputs, mask)
+
+    def slide_masked(self, inputs, mask):
+        return self.slide(hide(inputs, mask))
 
     def slide(self, inputs):
         raise NotImplementedError
@@ -84,25 +90,3 @@ class Window(layers.Layer):
             "strides": self.strides,
             "padding": self.padding,
         }
-
-
-def hide(inputs, mask, value=0.0):
-    """Return `inputs`, `(batch, steps, channels)`, with `value` where `mask` is `False`."""
-    return ops.where(mask[..., None], inputs, ops.cast(value, inputs.dtype))
-
-
-def sink(inputs, mask):
-    """Return `inputs` with less than the least that is visible where `mask` is `False`.
-
-    It is less by an eighth and a little, so that it shares no gradient with a maximum. The lowest
-    number there is would stretch the ranges of an int8 network until nothing else is left.
-    """
-    shown, axes = hide(inputs, mask), tuple(range(1, len(inputs.shape) - 1))
-    least = ops.stop_gradient(ops.min(shown, axes, keepdims=True))
-    return hide(shown, mask, value=1.125 * least - 1e-3)
-
-
-def visible(inputs, mask):
-    """Return 1 where `mask` is `True`, else 0, with one channel and the type of `inputs`."""
-    one = ops.ones((), inputs.dtype)
-    return ops.where(mask[..., None], one, ops.zeros_like(one))

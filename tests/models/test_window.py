@@ -1,10 +1,23 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.layers import Conv1D, Conv2D, ConvTranspose1D, DepthwiseConv1D, LocallyConnected1D
+from models.layers import (
+    AveragePool2D,
+    BatchNorm,
+    Conv1D,
+    Conv2D,
+    ConvTranspose1D,
+    ConvTranspose2D,
+    DepthwiseConv1D,
+    GlobalMaxPool2D,
+    LocallyConnected1D,
+    LocallyConnected2D,
+    MaxPool2D,
+)
 from tests.models import geometries
 from tests.models.gradients import assert_close, draw_weights, image
 
@@ -93,6 +106,33 @@ def test_no_gradient_reaches_what_a_mask_hides(kind):
         y = layer(x, mask=mask)
     reached = np.any(tape.gradient(y, x), axis=-1)
     np.testing.assert_array_equal(reached, mask)
+
+
+class Masked(keras.layers.Layer):
+    """Gives images of which each sequence has so many a mask over those."""
+
+    def call(self, inputs):
+        return inputs + 0
+
+    def compute_mask(self, inputs, previous_mask=None):
+        return tf.sequence_mask([1, 3], 3)
+
+
+@pytest.mark.parametrize(
+    "create", [lambda: Conv2D(4, 3), MaxPool2D, AveragePool2D, GlobalMaxPool2D, BatchNorm]
+)
+def test_a_mask_over_whole_images_hides_nothing_within_them(create):
+    videos, layer = image([3, 6, 2], 3), create()
+    frames = keras.layers.TimeDistributed(layer)(Masked()(videos))
+    for frame in range(3):
+        assert_close(frames[:, frame], layer(videos[:, frame]).numpy(), 1e-6)
+
+
+@pytest.mark.parametrize("kind", [LocallyConnected2D, MaxPool2D, ConvTranspose2D])
+def test_a_layer_that_does_not_dilate_refuses_a_dilation(kind):
+    arguments = (2,) if kind is MaxPool2D else (4, 3)
+    with pytest.raises(ValueError, match="Unrecognized .*dilation_rate"):
+        kind(*arguments, dilation_rate=2)
 
 
 def test_a_mask_ends_at_a_layer_of_images():

@@ -1,0 +1,21 @@
+"""Kinds of layers, ours and Keras's, that conversions and inspection treat alike."""
+
+from keras import layers
+
+from models.layers import BatchNorm
+from models.layers.filtered import Filtered
+
+# Layers whose output is a kernel's and a bias's, channel by channel.
+WITH_KERNEL = (Filtered, layers.Dense)
+NORMS = (BatchNorm, layers.BatchNormalization)
+# Functions that look at all channels of a position at once.
+OF_ALL_CHANNELS = ("glu", "log_softmax", "softmax", "sparsemax")
+
+
+def function_of(layer):
+    """Return the name of the activation that a layer applies, `None` where it applies none."""
+    if isinstance(layer, layers.ELU):
+        return "elu"
+    if isinstance(layer, layers.ReLU) and layer.max_value == 6:
+        return "relu6"
+    return getattr(getattr(layer, "activation", None), "__name__", None)
