@@ -44,15 +44,20 @@ def pytest_runtest_makereport(item, call):
 def pytest_sessionfinish(session, exitstatus):
     """Write the page, or fail where it tells something else than the tests found."""
     support = session.config.stash[SUPPORT]
+    green = exitstatus == pytest.ExitCode.OK
     if session.config.getoption("write_support"):
+        if not green:
+            raise pytest.UsageError(
+                "docs/support.md is written by a green run alone: `make support`"
+            )
         PAGE.write_text(support.page(), encoding="utf-8")
-    elif support.stale() and exitstatus == pytest.ExitCode.OK:
+    elif green and any(support.stale()):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter, config):
     """Say which lines of the page are out of date."""
-    stale = config.stash[SUPPORT].stale()
+    stale = sorted(config.stash[SUPPORT].stale())
     if stale:
         terminalreporter.section("docs/support.md is out of date: run `make support`")
         terminalreporter.write_line("\n".join(stale))

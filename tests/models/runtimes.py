@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
+from tensorflow.lite.python.convert_phase import ConverterError
 
 EXAMPLES = 16
 
@@ -100,6 +101,15 @@ def is_full_int8(saved_model, examples):
     try:
         content = convert(saved_model, examples)
         run_tflite(content, examples[:1])
-    except Exception:
+    except (ConverterError, RuntimeError):
         return False
     return not float_operations(content)
+
+
+def runs_on_micro(content, x):
+    """Whether TFLite Micro answers `x` at all."""
+    try:
+        run_micro(content, x)
+    except RuntimeError:
+        return False
+    return True
