@@ -20,7 +20,7 @@ from models import (
     topology,
     vgg,
 )
-from models.layers.arguments import one_of
+from models.layers.arguments import one_of, positive_int
 
 # Name in the paper -> function of an input shape, a number of classes and options.
 ARCHITECTURES = {
@@ -34,23 +34,37 @@ ARCHITECTURES = {
     "vgg16": partial(vgg.vgg, "vgg16"),
     "nin": nin.nin,
     "googlenet": googlenet.googlenet,
-    "resnet8": partial(resnet.small_resnet, "resnet8", shortcut="convolution"),
-    "resnet18": partial(resnet.resnet, "resnet18"),
-    "resnet20": partial(resnet.small_resnet, "resnet20"),
-    "resnet34": partial(resnet.resnet, "resnet34"),
-    "resnet50": partial(resnet.resnet, "resnet50"),
-    "resnet56": partial(resnet.small_resnet, "resnet56"),
-    "plain8": partial(resnet.small_plain, "plain8"),
-    "plain18": partial(resnet.plain, "plain18"),
-    "plain20": partial(resnet.small_plain, "plain20"),
-    "plain34": partial(resnet.plain, "plain34"),
-    "plain50": partial(resnet.plain, "plain50"),
-    "plain56": partial(resnet.small_plain, "plain56"),
+    "resnet8": partial(resnet.small_resnet, 8, shortcut="convolution"),
+    "resnet18": partial(resnet.resnet, 18),
+    "resnet20": partial(resnet.small_resnet, 20),
+    "resnet34": partial(resnet.resnet, 34),
+    "resnet50": partial(resnet.resnet, 50),
+    "resnet56": partial(resnet.small_resnet, 56),
+    "plain8": partial(resnet.small_plain, 8),
+    "plain18": partial(resnet.plain, 18),
+    "plain20": partial(resnet.small_plain, 20),
+    "plain34": partial(resnet.plain, 34),
+    "plain50": partial(resnet.plain, 50),
+    "plain56": partial(resnet.small_plain, 56),
     "textcnn": textcnn.textcnn,
     "idcnn": idcnn.idcnn,
     "autoencoder": autoencoder.autoencoder,
     "resnet3d": resnet3d.resnet3d,
 }
+# What they take where nobody says otherwise; a network that is not named here takes an image.
+INPUT_SHAPES = {"textcnn": (64,), "idcnn": (64,), "resnet3d": (16, 16, 16, 1)}
+IMAGE_SHAPE = (28, 28, 1)
+
+
+def default_input_shape(name):
+    """Return the shape that the network called `name` takes where nobody says otherwise.
+
+    Example:
+
+    >>> default_input_shape("lenet")
+    (28, 28, 1)
+    """
+    return INPUT_SHAPES.get(name, IMAGE_SHAPE)
 
 
 def build(name, input_shape, num_classes, **options):
@@ -60,11 +74,14 @@ def build(name, input_shape, num_classes, **options):
         name: str. A key of `ARCHITECTURES`.
         input_shape: ints. Height, width and channels of an image; depth, height, width and channels
             of a volume; or the length of a text.
-        num_classes: int. Number of logits.
+        num_classes: int. Number of logits; for some networks also `None`.
         **options: the architecture's own, such as `width`.
     """
     architecture = ARCHITECTURES[one_of(name, ARCHITECTURES, "name")]
     _, _, *known = inspect.signature(architecture).parameters
     for option in options:
         one_of(option, known, "option")
+    if num_classes is not None:
+        # Networks find out at their end, when all else is built.
+        positive_int(num_classes, "num_classes")
     return architecture(input_shape, num_classes, **options)

@@ -66,7 +66,7 @@ def output_size(size, window, stride=1, padding: Padding = "valid"):
         return None
     zeros = sum(padding_pair(size, window, stride, padding))
     span = size + zeros - window
-    if span < 0:
+    if isinstance(span, int) and span < 0:
         raise ValueError(
             "`window` must fit into the padded axis: `window <= size + padding`. "
             f"Received: window={window}, size={size}, padding={padding!r}"

@@ -1,7 +1,8 @@
 """GoogLeNet: Inception blocks, which look through windows of several sizes side by side.
 
 Modern in two ways: every convolution is followed by batch normalization (Ioffe and Szegedy, 2015),
-which also makes the paper's two auxiliary classifiers needless, and there are none.
+in place of the paper's two normalizations over neighbouring channels; and that also makes its two
+auxiliary classifiers needless, so there are none.
 
 Reference: Szegedy et al., 2014. Going deeper with convolutions. https://arxiv.org/abs/1409.4842
 """

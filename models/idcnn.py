@@ -1,7 +1,9 @@
 """ID-CNN: one block of dilated convolutions, applied again and again, labels every token of a text.
 
-Each of the block's convolutions reaches twice as far as the one before, and its weights are shared
-by all iterations, so the field of view grows without a parameter more.
+Each of the block's convolutions reaches twice as far as the one before, but for a last one that
+looks at neighbours, and their weights are shared by all iterations, so the field of view grows
+without a parameter more. Modern in one way: kernels start as He et al. draw them, not as the
+identity.
 
 Reference: Strubell et al., 2017. Fast and accurate entity recognition with iterated dilated
 convolutions. https://arxiv.org/abs/1702.02098
@@ -35,7 +37,8 @@ def idcnn(
         width: int. Filters of every convolution; 300 in the paper.
         vocabulary_size: int. Number of tokens, the padding among them.
         dimensions: int. Length of the vector that stands for a token; 100 in the paper.
-        depth: int. Convolutions in the block, whose dilations are 1, 2, 4 and so on.
+        depth: int. Convolutions in the block whose dilations are 1, 2, 4 and so on; one of
+            dilation 1 follows them.
         iterations: int. How often the block is applied.
         dropout_rate: float. Share of the first and last activations dropped in training.
 
@@ -51,7 +54,7 @@ def idcnn(
     x = layers.Dropout(dropout_rate, name="embedding_dropout")(x)
     x = Conv1D(width, 3, name="conv")(x)
     x = layers.ReLU(name="relu")(x)
-    dilation_rates = tuple(2**index for index in range(depth))
+    dilation_rates = (*(2**index for index in range(depth)), 1)
     x = DilatedStack1D(width, dilation_rates=dilation_rates, iterations=iterations, name="stack")(x)
     x = layers.Dropout(dropout_rate, name="dropout")(x)
     return classifier(tokens, x, num_classes, name="idcnn")

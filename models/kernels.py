@@ -44,6 +44,8 @@ def conv(x, kernel, strides, padding, dilation_rate):
         return ops.concatenate(outputs, axis=-1)
     if max(dilation_rate) > 1 and not _trains(rank, x.dtype, dilation=2):
         return _conv_of_phases(x, kernel, strides, padding, dilation_rate)
+    if None in x.shape[1:-1] and (max(strides) > 1 or rank == 3):
+        return _conv_of_any_size(x, kernel, strides, padding, dilation_rate)
     x, kernel, strides, padding = _steady(x, kernel, strides, padding, dilation_rate)
     return _native_conv(x, kernel, strides, padding, dilation_rate)
 
@@ -121,7 +123,11 @@ def cut(x, bounds):
 
     bounds = [*bounds, *[(0, None)] * (len(x.shape) - len(bounds))]
     sizes = [-1 if end is None else end - start for start, end in bounds]
-    return tf.slice(x, [start for start, _ in bounds], sizes)
+    part = tf.slice(x, [start for start, _ in bounds], sizes)
+    # Where one size is a tensor, TensorFlow forgets the others.
+    axes = zip(x.shape, bounds, strict=True)
+    part.set_shape([size if bound == (0, None) else None for size, bound in axes])
+    return part
 
 
 def every(x, axis, start, step, count):
@@ -197,25 +203,52 @@ def batch_norm_inference(x, gamma, beta, mean, variance, epsilon):
 def _steady(x, kernel, strides, padding, dilation_rate):
     """Return the arguments of an equal convolution that oneDNN computes right.
 
+    Sizes are known, or strides are 1 and the rank is less than 3.
+
     That of TensorFlow 2.21 reads and writes beyond its arrays, which gives wrong numbers and
     crashes: where an axis has one position and a stride, where windows of one have strides and
     few channels, and in volumes where the window is larger than an axis.
     """
     sizes, window = x.shape[1:-1], kernel.shape[:-2]
     extents = [extent(*axis) for axis in zip(window, dilation_rate, strict=True)]
-    if None not in sizes:
-        positions = output_sizes(sizes, extents, strides, padding)
-        lone = [count == 1 < stride for count, stride in zip(positions, strides, strict=True)]
-        if any(lone) or (len(sizes) == 3 and _is_larger(extents, sizes)):
-            x = ops.pad(x, [(0, 0), *padding_pairs(sizes, extents, strides, padding), (0, 0)])
-            ends = [end if alone else None for end, alone in zip(extents, lone, strict=True)]
-            x, padding = cut(x, [(0, None), *((0, end) for end in ends)]), "valid"
-            # One position needs no step.
-            strides = [1 if alone else stride for stride, alone in zip(strides, lone, strict=True)]
+    positions = output_sizes(sizes, extents, strides, padding)
+    lone = [count == 1 < stride for count, stride in zip(positions, strides, strict=True)]
+    if any(lone) or (len(sizes) == 3 and _is_larger(extents, sizes)):
+        x = ops.pad(x, [(0, 0), *padding_pairs(sizes, extents, strides, padding), (0, 0)])
+        ends = [end if alone else None for end, alone in zip(extents, lone, strict=True)]
+        x, padding = cut(x, [(0, None), *((0, end) for end in ends)]), "valid"
+        # One position needs no step.
+        strides = [1 if alone else stride for stride, alone in zip(strides, lone, strict=True)]
     if _is_skipping(kernel, strides):
         # Padding now adds at most the position that the empty tap sees.
         kernel, padding = _with_empty_tap(kernel), "same"
     return x, kernel, strides, padding
+
+
+def _conv_of_any_size(x, kernel, strides, padding, dilation_rate):
+    """Convolve what may have any of the sizes that `_steady` changes.
+
+    All is padded here. Where a size is not known, there are two positions more than wanted, which
+    are cut off again, so that none is alone.
+    """
+    import tensorflow as tf
+
+    extents = [extent(*axis) for axis in zip(kernel.shape[:-2], dilation_rate, strict=True)]
+    more = [
+        2 if size is None and stride > 1 else 0
+        for size, stride in zip(x.shape[1:-1], strides, strict=True)
+    ]
+    pairs = padding_pairs(ops.shape(x)[1:-1], extents, strides, padding)
+    axes = zip(pairs, more, strides, strict=True)
+    widths = [(before, after + count * stride) for (before, after), count, stride in axes]
+    channels = x.shape[-1]
+    x = tf.pad(x, [(0, 0), *widths, (0, 0)])
+    x.set_shape((None,) * (len(strides) + 1) + (channels,))
+    padding = "valid"
+    if _is_skipping(kernel, strides):
+        kernel, padding = _with_empty_tap(kernel), "same"
+    outputs = _native_conv(x, kernel, strides, padding, dilation_rate)
+    return outputs[(slice(None), *(slice(None, -count or None) for count in more))]
 
 
 def _is_larger(extents, sizes):
@@ -301,7 +334,7 @@ def _depthwise_conv_of_planes(x, kernel, strides, padding, dilation_rate):
 def _is_lone_or_larger(x, kernel, strides):
     """Return whether the convolution that this transposes is one that `_steady` changes."""
     axes = list(zip(x.shape[1:-1], kernel.shape[:-2], strides, strict=True))
-    lone = any(size == 1 < stride for size, _, stride in axes)
+    lone = any(size in (1, None) and stride > 1 for size, _, stride in axes)
     larger = any(window > (size or 1) * stride for size, window, stride in axes)
     return lone or (len(axes) == 3 and larger)
 
@@ -311,6 +344,9 @@ def _whole_conv_transpose(x, kernel, strides):
     if not _on_tensorflow():
         return ops.conv_transpose(x, kernel, strides, "valid", None, "channels_last")
     axes = list(zip(x.shape[1:-1], kernel.shape[:-2], strides, strict=True))
+    # A size that is not known might be 1: another position, whose window is cut off, prevents it.
+    more = [1 if size is None and stride > 1 else 0 for size, _, stride in axes]
+    x = ops.pad(x, [(0, 0), *((0, count) for count in more), (0, 0)])
     steps = [1 if size == 1 else stride for size, _, stride in axes]
     lengths = [max(window, step) for (_, window, _), step in zip(axes, steps, strict=True)]
     spans = zip(ops.shape(x)[1:-1], steps, lengths, strict=True)
@@ -326,7 +362,9 @@ def _native_conv_transpose(x, kernel, sizes, strides, padding):
     rank = len(strides)
     natives = {1: tf.nn.conv1d_transpose, 2: tf.nn.conv2d_transpose, 3: tf.nn.conv3d_transpose}
     shape = (ops.shape(x)[0], *sizes, kernel.shape[-2])
-    return natives[rank](x, kernel, shape, strides, padding)
+    outputs = natives[rank](x, kernel, shape, strides, padding)
+    outputs.set_shape([size if isinstance(size, int) else None for size in shape])
+    return outputs
 
 
 def _on_tensorflow():

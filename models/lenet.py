@@ -1,7 +1,8 @@
 """LeNet: convolutions and pools in turn, then dense layers.
 
-Modern in three ways: ReLU, max pooling and batch normalization stand where the paper has a
-scaled tanh, trained subsampling and none.
+Modern in these ways: ReLU, max pooling and batch normalization stand where the paper has a scaled
+tanh, trained subsampling and none; each filter of the second convolution sees all maps, where the
+paper's see some; a dense layer answers, where the paper measures distances; and there is dropout.
 
 Reference: LeCun et al., 1998. Gradient-based learning applied to document recognition.
 """

@@ -1,6 +1,7 @@
 """NiN: convolutions with small dense networks in them, and at the end one map for each class.
 
-Modern in one way: every convolution is followed by batch normalization.
+Modern in one way: every convolution is followed by batch normalization. Both pools take the
+maximum, as the text of the paper says; the model that its authors released averages in the second.
 
 Reference: Lin, Chen and Yan, 2013. Network in network. https://arxiv.org/abs/1312.4400
 """

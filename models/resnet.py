@@ -20,23 +20,17 @@ from models.classifier import image_input, pooled_classifier
 from models.layers import BatchNorm, BottleneckBlock, Conv2D, MaxPool2D, ResidualBlock
 from models.layers.arguments import fraction, one_of, positive_int
 
-# The kind of block, and how many in each stage, from table 1 of He et al.
+# Number of layers -> the kind of block, and how many in each stage, from table 1 of He et al.
 VARIANTS = {
-    "resnet18": (ResidualBlock, (2, 2, 2, 2)),
-    "resnet34": (ResidualBlock, (3, 4, 6, 3)),
-    "resnet50": (BottleneckBlock, (3, 4, 6, 3)),
-    "plain18": (ResidualBlock, (2, 2, 2, 2)),
-    "plain34": (ResidualBlock, (3, 4, 6, 3)),
-    "plain50": (BottleneckBlock, (3, 4, 6, 3)),
+    18: (ResidualBlock, (2, 2, 2, 2)),
+    34: (ResidualBlock, (3, 4, 6, 3)),
+    50: (BottleneckBlock, (3, 4, 6, 3)),
 }
 # The same from MLPerf Tiny, and from section 4.2 of He et al. with n = 3 and n = 9.
 SMALL_VARIANTS = {
-    "resnet8": (ResidualBlock, (1, 1, 1)),
-    "resnet20": (ResidualBlock, (3, 3, 3)),
-    "resnet56": (ResidualBlock, (9, 9, 9)),
-    "plain8": (ResidualBlock, (1, 1, 1)),
-    "plain20": (ResidualBlock, (3, 3, 3)),
-    "plain56": (ResidualBlock, (9, 9, 9)),
+    8: (ResidualBlock, (1, 1, 1)),
+    20: (ResidualBlock, (3, 3, 3)),
+    56: (ResidualBlock, (9, 9, 9)),
 }
 
 
@@ -65,11 +59,11 @@ def stages(x, variant, width, shortcut):
     return x
 
 
-def resnet(variant, input_shape, num_classes, width=64, shortcut="projection", dropout_rate=0.0):
+def resnet(depth, input_shape, num_classes, width=64, shortcut="projection", dropout_rate=0.0):
     """Build a ResNet that maps 0-255 images to logits.
 
     Args:
-        variant: str. A key of `VARIANTS`.
+        depth: int. A key of `VARIANTS`.
         input_shape: 3 ints. Height and width, both at least 8, and channels. Below 64 the first
             convolution is 3x3 with stride 1, without a pool, in place of 7x7 with stride 2.
         num_classes: int. Number of logits.
@@ -80,29 +74,24 @@ def resnet(variant, input_shape, num_classes, width=64, shortcut="projection", d
 
     Example:
 
-    >>> resnet("resnet18", (32, 32, 3), num_classes=10, width=4).output["logits"].shape
+    >>> resnet(18, (32, 32, 3), num_classes=10, width=4).output["logits"].shape
     (None, 10)
     """
-    blocks = VARIANTS[one_of(variant, VARIANTS, "variant")]
+    blocks = VARIANTS[one_of(depth, VARIANTS, "depth")]
     width = positive_int(width, "width")
     dropout_rate = fraction(dropout_rate, "dropout_rate")
     # Three of the four stages halve the image.
     image, x = image_input(input_shape, smallest=8)
     x = stem(x, width, is_large=min(input_shape[:2]) >= 64)
     x = stages(x, blocks, width, shortcut)
-    return pooled_classifier(image, x, num_classes, dropout_rate, name=variant)
+    return pooled_classifier(image, x, num_classes, dropout_rate, named(depth, shortcut))
 
 
-def plain(variant, input_shape, num_classes, width=64, dropout_rate=0.0):
-    """Build the plain twin of a `resnet`: the same layers without shortcuts."""
-    return resnet(variant, input_shape, num_classes, width, "none", dropout_rate)
-
-
-def small_resnet(variant, input_shape, num_classes, width=16, shortcut="padding", dropout_rate=0.0):
+def small_resnet(depth, input_shape, num_classes, width=16, shortcut="padding", dropout_rate=0.0):
     """Build a ResNet for small images that maps 0-255 images to logits.
 
     Args:
-        variant: str. A key of `SMALL_VARIANTS`.
+        depth: int. A key of `SMALL_VARIANTS`.
         input_shape: 3 ints. Height and width, both at least 4, and channels.
         num_classes: int. Number of logits.
         width: int. Filters of the first stage; 16 in the paper.
@@ -112,18 +101,28 @@ def small_resnet(variant, input_shape, num_classes, width=16, shortcut="padding"
 
     Example:
 
-    >>> small_resnet("resnet20", (32, 32, 3), num_classes=10).output["logits"].shape
+    >>> small_resnet(20, (32, 32, 3), num_classes=10).output["logits"].shape
     (None, 10)
     """
-    blocks = SMALL_VARIANTS[one_of(variant, SMALL_VARIANTS, "variant")]
+    blocks = SMALL_VARIANTS[one_of(depth, SMALL_VARIANTS, "depth")]
     width = positive_int(width, "width")
     dropout_rate = fraction(dropout_rate, "dropout_rate")
     # Two of the three stages halve the image.
     image, x = image_input(input_shape, smallest=4)
     x = stages(stem(x, width), blocks, width, shortcut)
-    return pooled_classifier(image, x, num_classes, dropout_rate, name=variant)
+    return pooled_classifier(image, x, num_classes, dropout_rate, named(depth, shortcut))
 
 
-def small_plain(variant, input_shape, num_classes, width=16, dropout_rate=0.0):
+def plain(depth, input_shape, num_classes, width=64, dropout_rate=0.0):
+    """Build the plain twin of a `resnet`: the same layers without shortcuts."""
+    return resnet(depth, input_shape, num_classes, width, "none", dropout_rate)
+
+
+def small_plain(depth, input_shape, num_classes, width=16, dropout_rate=0.0):
     """Build the plain twin of a `small_resnet`: the same layers without shortcuts."""
-    return small_resnet(variant, input_shape, num_classes, width, "none", dropout_rate)
+    return small_resnet(depth, input_shape, num_classes, width, "none", dropout_rate)
+
+
+def named(depth, shortcut):
+    """Return what the network of these layers is called."""
+    return f"plain{depth}" if shortcut == "none" else f"resnet{depth}"

@@ -2,7 +2,8 @@
 
 The table holds what was found by converting every layer with TensorFlow 2.21 and by running the
 files in LiteRT 2.3 and in TFLite Micro; `docs/support.md` shows it layer by layer. Whoever adds a
-layer that cannot ship on a route adds a line.
+layer that cannot ship on a route adds a line. A layer that is not known here counts as one that can
+ship: the export finds out.
 """
 
 from collections.abc import Callable
@@ -46,7 +47,7 @@ def convolves_volumes(layer):
         # Else it is a sum of convolutions over two axes.
         spread = max(layer.dilation_rate) > 1 and max(layer.strides) > 1
         return spread or len(set(layer.strides)) > 1
-    return isinstance(layer, Conv3D | ConvTranspose3D)
+    return isinstance(layer, (Conv3D, ConvTranspose3D, layers.Conv3D, layers.Conv3DTranspose))
 
 
 def pads_a_volume(layer):

@@ -1,7 +1,8 @@
 """TextCNN: windows of several widths slide over a text; of each filter only its maximum counts.
 
 So a text of any length becomes a vector of one length. Windows reach over both ends ("wide"
-padding), so that texts shorter than a window have an answer too.
+padding), so that texts shorter than a window have an answer too. The paper also holds the norm of
+the last layer's weights to 3; here weight decay is a matter of training.
 
 Reference: Kim, 2014. Convolutional neural networks for sentence classification.
 https://arxiv.org/abs/1408.5882

@@ -5,7 +5,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.layers import Conv1D, Conv2D, Conv3D
+from models.layers import Conv1D, Conv2D, Conv3D, ConvTranspose2D
 from tests.models import geometries, loops
 from tests.models.gradients import (
     answers,
@@ -103,6 +103,34 @@ def test_geometries_that_lead_onednn_astray_equal_plain_loops(name, policy):
     arguments = {"kernel_size": window, "strides": strides, "padding": padding}
     for batch in (1, 5):
         check((sizes, arguments), channels=channels, filters=1, batch=batch, policy=policy)
+
+
+@pytest.mark.parametrize("name", ASTRAY)
+def test_so_they_do_where_sizes_are_known_only_when_the_layer_runs(name):
+    sizes, window, strides, padding, channels = ASTRAY[name]
+    layer = CONVS[len(sizes)](2, window, strides, padding)
+    x = image(sizes, channels)
+    layer.build((None, *[None] * len(sizes), channels))
+    draw_weights(layer)
+    kernel, bias = layer.get_weights()
+    expected, gradient = loops.conv(x, kernel, bias, strides, padding)
+    dy = image(expected.shape[1:-1], 2, seed=1)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *[None] * len(sizes), channels))])
+    def run(x):
+        y = layer(x)
+        return y, *tf.gradients(y, [x, layer.kernel.value, layer.bias.value], dy)
+
+    for actual, wanted in zip(run(x), [expected, *gradient(dy)], strict=True):
+        assert_close(actual, wanted, 1e-5)
+
+
+def test_channels_are_known_behind_layers_of_unknown_sizes():
+    inputs = keras.Input((None, None, 3))
+    maps = ConvTranspose2D(8, 3, 2, "valid", use_bias=False)(inputs)
+    model = keras.Model(inputs, Conv2D(4, 3, strides=2)(keras.layers.ReLU()(maps)))
+    x = image([5, 6], 3)
+    assert_close(model.predict_on_batch(x), np.array(model(x)), 1e-5)
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])

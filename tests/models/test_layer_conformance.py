@@ -172,6 +172,17 @@ def test_the_output_shape_is_known_before_the_call(create, x):
     assert unknown_batch.shape == (None, *layer(x).shape[1:])
 
 
+def test_sizes_may_be_unknown_until_the_layer_runs(row, create, x):
+    layer = create()
+    unknown = (None,) * (x.ndim - 2)
+    if row.startswith("LocallyConnected") or not unknown:
+        return  # It has weights for each position.
+    inputs = keras.Input((*unknown, x.shape[-1]))
+    model = keras.Model(inputs, layer(inputs))
+    for each in (x, x[:, :3] if x.ndim == 3 else x[:, :3, :3]):
+        np.testing.assert_allclose(model.predict_on_batch(each), layer(each), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 def test_mixed_precision_computes_in_half_and_keeps_weights_in_float32(create, x, policy):
     dtype, tolerance = POLICIES[policy]

@@ -179,7 +179,8 @@ def test_more_iterations_of_idcnn_cost_no_parameter():
         outline("idcnn", (None,), 9, vocabulary_size=1000, iterations=iterations).count_params()
         for iterations in (1, 4)
     ]
-    first, block = 3 * 100 * 300 + 300, 3 * (3 * 300 * 300 + 300)
+    # Dilations 1, 2 and 4, then 1 again.
+    first, block = 3 * 100 * 300 + 300, 4 * (3 * 300 * 300 + 300)
     assert counts == [1000 * 100 + first + block + dense(300, 9)] * 2
 
 

@@ -133,6 +133,24 @@ def test_geometries_that_lead_onednn_astray_equal_plain_loops(name, policy):
         check((sizes, arguments), filters=filters, batch=batch, policy=policy)
 
 
+@pytest.mark.parametrize("name", ASTRAY)
+def test_so_they_do_where_sizes_are_known_only_when_the_layer_runs(name):
+    sizes, window, strides, padding, filters = ASTRAY[name]
+    layer, x = TRANSPOSED[len(sizes)](filters, window, strides, padding), image(sizes, 2)
+    layer.build((None, *[None] * len(sizes), 2))
+    draw_weights(layer)
+    expected, gradient = loops.conv_transpose(x, *layer.get_weights(), strides, padding)
+    dy = image(expected.shape[1:-1], filters, seed=1)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *[None] * len(sizes), 2))])
+    def run(x):
+        y = layer(x)
+        return y, *tf.gradients(y, [x, layer.kernel.value, layer.bias.value], dy)
+
+    for actual, wanted in zip(run(x), [expected, *gradient(dy)], strict=True):
+        assert_close(actual, wanted, 1e-5)
+
+
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_an_ordinary_transposed_convolution_is_tensorflows_own_alone(rank):
     layer = TRANSPOSED[rank](4, 3, strides=2)
