@@ -50,7 +50,7 @@ def embedded_tokens(input_shape, vocabulary_size, dimensions):
         vocabulary_size: int. Number of tokens, the padding among them.
         dimensions: int. Length of the vectors.
     """
-    if tuple(input_shape) != (None,):
+    if input_shape not in ((None,), [None]):
         input_shape = positive_ints(input_shape, 1, "input_shape")
     tokens = keras.Input(input_shape, dtype="int32", name="tokens")
     embedding = layers.Embedding(

@@ -34,7 +34,7 @@ class Conv(Filtered):
 
     def build(self, input_shape):
         self.compute_output_shape(input_shape)  # Fails early where the filter does not fit.
-        channels = input_shape[-1]
+        channels = self.channels_of(input_shape)
         if channels % self.groups:
             raise ValueError(
                 "`groups` must divide the input's channels. "

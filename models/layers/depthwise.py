@@ -26,8 +26,9 @@ class DepthwiseConv(Filtered):
         self.depth_multiplier = positive_int(depth_multiplier, "depth_multiplier")
 
     def build(self, input_shape):
+        channels = self.channels_of(input_shape)
         *_, filters = self.compute_output_shape(input_shape)  # Fails early where nothing fits.
-        kernel = (*self.window, input_shape[-1], self.depth_multiplier)
+        kernel = (*self.window, channels, self.depth_multiplier)
         self.make_weights(input_shape, kernel, bias=(filters,), initializer=self.first_kernel)
 
     def first_kernel(self, shape, dtype=None):

@@ -25,6 +25,15 @@ class Filtered(Window):
         """Size of each filter, another name for the window's."""
         return self.window
 
+    def channels_of(self, input_shape):
+        """Return the channels of the input, which must be known."""
+        if input_shape[-1] is None:
+            raise ValueError(
+                "`input_shape` must have known channels, the last axis. "
+                f"Received: input_shape={tuple(input_shape)}"
+            )
+        return input_shape[-1]
+
     def make_weights(self, input_shape, kernel, bias, initializer=None):
         """Make a kernel and a bias of these shapes, and hold the input to its channels."""
         self.input_spec = layers.InputSpec(ndim=self.rank + 2, axes={-1: input_shape[-1]})

@@ -26,7 +26,7 @@ class ConvTranspose(Filtered):
 
     def build(self, input_shape):
         self.compute_output_shape(input_shape)  # Fails early where nothing would be left.
-        kernel = (*self.window, self.filters, input_shape[-1])
+        kernel = (*self.window, self.filters, self.channels_of(input_shape))
         self.make_weights(input_shape, kernel, bias=(self.filters,))
 
     def apply_filters(self, inputs):

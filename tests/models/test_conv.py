@@ -5,7 +5,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.layers import Conv1D, Conv2D, Conv3D, ConvTranspose2D
+from models.layers import Conv1D, Conv2D, Conv3D, ConvTranspose2D, DepthwiseConv2D
 from tests.models import geometries, loops
 from tests.models.gradients import (
     answers,
@@ -254,6 +254,12 @@ def test_groups_that_do_not_divide_filters_or_channels_are_refused():
         Conv1D(3, 3, groups=2)
     with pytest.raises(ValueError, match="`groups` must divide the input's channels.*groups=2"):
         Conv1D(4, 3, groups=2)(np.ones((1, 8, 3), "float32"))
+
+
+@pytest.mark.parametrize("layer", [Conv2D(2, 3), DepthwiseConv2D(3), ConvTranspose2D(2, 3)])
+def test_channels_that_are_not_known_are_refused(layer):
+    with pytest.raises(ValueError, match="`input_shape` must have known channels.*None"):
+        layer(keras.Input((8, 8, None)))
 
 
 def test_a_filter_larger_than_the_image_is_refused_before_weights_are_made():

@@ -106,6 +106,13 @@ def test_a_word_is_seen_as_far_as_the_dilations_reach_and_no_farther(depth, iter
 
 
 @pytest.mark.parametrize("name", ["textcnn", "idcnn"])
+@pytest.mark.parametrize("shape", [50, (0,), (7, 7)])
+def test_a_length_that_is_none_is_refused(name, shape):
+    with pytest.raises(ValueError, match="`input_shape` must be .* Received: input_shape="):
+        models.build(name, shape, 2)
+
+
+@pytest.mark.parametrize("name", ["textcnn", "idcnn"])
 def test_texts_may_have_one_length_or_any(name):
     assert models.build(name, (7,), 2, width=1).input_shape == (None, 7)
     assert models.build(name, (None,), 2, width=1).input_shape == (None, None)
