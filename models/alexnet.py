@@ -10,11 +10,10 @@ neural networks.
 
 from typing import NamedTuple
 
-from keras import layers
-
-from models.classifier import dense_classifier, image_input
-from models.layers import BatchNorm, Conv2D, MaxPool2D
+from models.classifier import dense_classifier, image_input, is_large
+from models.layers import Conv2D, MaxPool2D
 from models.layers.arguments import fraction, positive_int
+from models.norm_relu import norm_relu
 from models.width import scaled
 
 
@@ -51,9 +50,7 @@ def conv_block(x, convolution, window, width, groups, batch_norm, name):
     filters += -filters % groups
     groups = groups if convolution.grouped else 1
     x = Conv2D(filters, **window, groups=groups, use_bias=not batch_norm, name=name)(x)
-    if batch_norm:
-        x = BatchNorm(name=f"{name}_norm")(x)
-    x = layers.ReLU(name=f"{name}_relu")(x)
+    x = norm_relu(x, name, batch_norm)
     return MaxPool2D(3, strides=2, name=f"{name}_pool")(x) if convolution.pooled else x
 
 
@@ -80,7 +77,7 @@ def alexnet(input_shape, num_classes, width=96, groups=2, batch_norm=True, dropo
     dropout_rate = fraction(dropout_rate, "dropout_rate")
     image, x = image_input(input_shape, SMALLEST)
     windows = [{"kernel_size": each.kernel_size} for each in CONVOLUTIONS]
-    windows[0] = SMALL if min(input_shape[:2]) < 64 else LARGE
+    windows[0] = LARGE if is_large(input_shape) else SMALL
     for index, (convolution, window) in enumerate(zip(CONVOLUTIONS, windows, strict=True), start=1):
         x = conv_block(x, convolution, window, width, groups, batch_norm, name=f"conv{index}")
     units = scaled(DENSE_UNITS, width, WIDTH)

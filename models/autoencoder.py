@@ -11,13 +11,9 @@ import keras
 from keras import layers
 
 from models.classifier import image_input
-from models.layers import BatchNorm, Conv2D, ConvTranspose2D
+from models.layers import Conv2D, ConvTranspose2D
 from models.layers.arguments import positive_int
-
-
-def norm_relu(x, name):
-    """Apply batch normalization and ReLU."""
-    return layers.ReLU(name=f"{name}_relu")(BatchNorm(name=f"{name}_norm")(x))
+from models.norm_relu import norm_relu
 
 
 def cut_to(x, sizes, name):

@@ -6,6 +6,8 @@ from keras import layers
 from models.layers import GlobalAveragePool2D
 from models.layers.arguments import positive_int, positive_ints
 
+# Height and width from which networks begin with the steps that photographs need.
+LARGE = 64
 # What the sizes of an input are called.
 SIZES = {"image": "a height and a width", "volume": "a depth, a height and a width"}
 
@@ -40,6 +42,11 @@ def rescaled_input(name, input_shape, smallest):
     inputs = keras.Input(input_shape, dtype="float32", name=name)
     # In float32 under every policy: bfloat16 would round 1 / 255 by 0.4 %.
     return inputs, layers.Rescaling(1 / 255, dtype="float32", name="rescale")(inputs)
+
+
+def is_large(input_shape):
+    """Return whether images, or the images of a volume, are as large as photographs."""
+    return min(input_shape[-3:-1]) >= LARGE
 
 
 def embedded_tokens(input_shape, vocabulary_size, dimensions):

@@ -7,11 +7,10 @@ auxiliary classifiers needless, so there are none.
 Reference: Szegedy et al., 2014. Going deeper with convolutions. https://arxiv.org/abs/1409.4842
 """
 
-from keras import layers
-
-from models.classifier import image_input, pooled_classifier
-from models.layers import BatchNorm, Conv2D, InceptionBlock, MaxPool2D
+from models.classifier import image_input, is_large, pooled_classifier
+from models.layers import Conv2D, InceptionBlock, MaxPool2D
 from models.layers.arguments import fraction, positive_int
+from models.norm_relu import norm_relu
 from models.width import scaled
 
 # Table 1 of the paper: the stem's convolutions (#3x3 reduce, #3x3 of the second), then for each
@@ -40,9 +39,7 @@ STAGES = {
 def conv_relu(x, filters, kernel_size, strides, batch_norm, name):
     """Apply a convolution, batch normalization where asked for, and ReLU."""
     x = Conv2D(filters, kernel_size, strides, use_bias=not batch_norm, name=name)(x)
-    if batch_norm:
-        x = BatchNorm(name=f"{name}_norm")(x)
-    return layers.ReLU(name=f"{name}_relu")(x)
+    return norm_relu(x, name, batch_norm)
 
 
 def halve(x, name):
@@ -53,10 +50,10 @@ def halve(x, name):
 def stem(x, width, batch_norm):
     """Apply the convolutions before the first block, and their pools on large images."""
     first, reduced, second = (scaled(filters, width, WIDTH) for filters in STEM)
-    is_large = min(x.shape[1:3]) >= 64
-    kernel_size, strides = (7, 2) if is_large else (3, 1)
+    halves = is_large(x.shape[1:])
+    kernel_size, strides = (7, 2) if halves else (3, 1)
     x = conv_relu(x, first, kernel_size, strides, batch_norm, name="conv1")
-    x = halve(x, name="pool1") if is_large else x
+    x = halve(x, name="pool1") if halves else x
     x = conv_relu(x, reduced, 1, 1, batch_norm, name="conv2_reduce")
     x = conv_relu(x, second, 3, 1, batch_norm, name="conv2")
     return halve(x, name="pool2")

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from keras import layers
 
-from models.layers import Conv, ConvTranspose, DepthwiseConv, LocallyConnected
+from models.kinds import NORMS, STOCK_CONVOLUTIONS, STOCK_TRANSPOSED, WITH_KERNEL
+from models.layers import ConvTranspose, LocallyConnected
 from models.receptive_field import fields_of
 from models.rewrite import record
 from models.routes import refusals_of
@@ -23,13 +24,15 @@ class Row:
         output_shape: ints, the batch left out; `None` for a size that is not known.
         fields: a `Field` for each axis of the input.
         parameters: int. Weights, biases and statistics; 0 where an earlier call has counted them.
-        unshared: int. Weights if every position had its own, without biases. `None` where the
-            layer has no kernel, or a size is not known.
-        dense: int. Weights if every output saw every input, without biases. `None` likewise.
-        multiply_adds: int. Products with a kernel for one example, padding included. `None` where
-            a size is not known.
-        activation_bytes: int. Memory of the output for one example in float32. `None` likewise.
+        unshared: int. Weights if every position had its own, without biases.
+        dense: int. Weights if every output saw every input, without biases.
+        multiply_adds: int. Products with a kernel for one example, padding included.
+        activation_bytes: int. Memory of the output for one example in float32.
         refusals: dict from each route on which the layer cannot ship to the reason.
+
+    `None` stands for what depends on a size that is not known, and for what is not known here of a
+    layer of another kind, with weights, than networks of this project have. A layer without a
+    kernel has 0 weights and products of each kind.
     """
 
     layer: str
@@ -78,35 +81,36 @@ def row(call, fields, counted):
         parameters=0 if counted else layer.count_params(),
         unshared=unshared,
         dense=dense_weights(call),
-        # Each weight of the unshared layer is used once.
-        multiply_adds=unshared if has_kernel(layer) else 0,
+        multiply_adds=unshared,  # Each weight of the unshared layer is used once.
         activation_bytes=None if outputs is None else outputs * BYTES_PER_NUMBER,
         refusals=refusals_of(layer),
     )
 
 
 def has_kernel(layer):
-    """Return whether a layer multiplies its input by a kernel."""
-    kinds = (Conv, ConvTranspose, DepthwiseConv, LocallyConnected, layers.Dense)
-    return isinstance(layer, kinds)
+    """Return whether a layer multiplies its input by a kernel; `None` where that is not known."""
+    if isinstance(layer, (*WITH_KERNEL, *STOCK_CONVOLUTIONS)):
+        return True
+    is_free = not layer.weights or isinstance(layer, (*NORMS, layers.Embedding))
+    return False if is_free else None
 
 
 def unshared_weights(call):
     """Return how many weights the call's layer would have if every position had its own."""
     layer = call.layer
     if not has_kernel(layer):
-        return None
+        return 0 if has_kernel(layer) is False else None
     if isinstance(layer, LocallyConnected):
         return math.prod(layer.kernel.shape)
-    shape = call.input_shape if isinstance(layer, ConvTranspose) else call.output_shape
-    positions = product(shape[:-1])
+    is_transposed = isinstance(layer, (ConvTranspose, *STOCK_TRANSPOSED))
+    positions = product((call.input_shape if is_transposed else call.output_shape)[:-1])
     return None if positions is None else positions * math.prod(layer.kernel.shape)
 
 
 def dense_weights(call):
     """Return how many weights a dense layer between the same input and output would have."""
     if not has_kernel(call.layer):
-        return None
+        return 0 if has_kernel(call.layer) is False else None
     return product((*call.input_shape, *call.output_shape))
 
 

@@ -7,6 +7,16 @@ from models.layers.filtered import Filtered
 
 # Layers whose output is a kernel's and a bias's, channel by channel.
 WITH_KERNEL = (Filtered, layers.Dense)
+# Those of Keras itself, and what is among all of them transposed.
+STOCK_TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
+STOCK_CONVOLUTIONS = (
+    layers.Conv1D,
+    layers.Conv2D,
+    layers.Conv3D,
+    layers.DepthwiseConv1D,
+    layers.DepthwiseConv2D,
+    *STOCK_TRANSPOSED,
+)
 NORMS = (BatchNorm, layers.BatchNormalization)
 # Functions that look at all channels of a position at once.
 OF_ALL_CHANNELS = ("glu", "log_softmax", "softmax", "sparsemax")

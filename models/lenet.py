@@ -10,8 +10,9 @@ Reference: LeCun et al., 1998. Gradient-based learning applied to document recog
 from keras import layers
 
 from models.classifier import classifier, image_input
-from models.layers import BatchNorm, Conv2D, MaxPool2D
+from models.layers import Conv2D, MaxPool2D
 from models.layers.arguments import fraction, positive_int
+from models.norm_relu import norm_relu
 from models.width import scaled
 
 # Layers C1, C3, C5 and F6 of the paper's figure 2, whose width is 6. It pads its 28x28 digits to
@@ -19,13 +20,6 @@ from models.width import scaled
 WIDTH = 6
 CONVOLUTIONS = ((6, "same"), (16, "valid"))
 DENSE_UNITS = (120, 84)
-
-
-def norm_relu(x, batch_norm, name):
-    """Apply batch normalization, where asked for, and ReLU."""
-    if batch_norm:
-        x = BatchNorm(name=f"{name}_norm")(x)
-    return layers.ReLU(name=f"{name}_relu")(x)
 
 
 def lenet(input_shape, num_classes, width=18, batch_norm=True, dropout_rate=0.4):
@@ -55,7 +49,7 @@ def lenet(input_shape, num_classes, width=18, batch_norm=True, dropout_rate=0.4)
             use_bias=not batch_norm,
             name=f"conv{index}",
         )
-        x = norm_relu(conv(x), batch_norm, name=f"conv{index}")
+        x = norm_relu(conv(x), f"conv{index}", batch_norm)
         x = MaxPool2D(name=f"pool{index}")(x)
     x = layers.Flatten(name="flatten")(x)
     for index, units in enumerate(DENSE_UNITS, start=1):
@@ -65,6 +59,6 @@ def lenet(input_shape, num_classes, width=18, batch_norm=True, dropout_rate=0.4)
             kernel_initializer="he_normal",
             name=f"dense{index}",
         )
-        x = norm_relu(dense(x), batch_norm, name=f"dense{index}")
+        x = norm_relu(dense(x), f"dense{index}", batch_norm)
         x = layers.Dropout(dropout_rate, name=f"dense{index}_dropout")(x)
     return classifier(image, x, num_classes, name="lenet")

@@ -149,7 +149,8 @@ def through(call, fields):
         pairs = padding_pairs(sizes, layer.extents, layer.strides, layer.padding)
         return along(slid, fields, layer.extents, layer.strides, pairs)
     if isinstance(layer, PaddedShortcut):
-        return along(slid, fields, (1, 1), layer.strides, ((0, 0), (0, 0)))
+        ones, nothing = (1,) * layer.rank, ((0, 0),) * layer.rank
+        return along(slid, fields, ones, layer.strides, nothing)
     if isinstance(layer, CROPPINGS):
         # A crop is a window of one position, and less than no padding.
         ones = (1,) * len(sizes)

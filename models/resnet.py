@@ -14,11 +14,10 @@ MLPerf Tiny: Banbury et al., 2021. https://arxiv.org/abs/2106.07597
 
 from typing import Any
 
-from keras import layers
-
-from models.classifier import image_input, pooled_classifier
-from models.layers import BatchNorm, BottleneckBlock, Conv2D, MaxPool2D, ResidualBlock
+from models.classifier import image_input, is_large, pooled_classifier
+from models.layers import BottleneckBlock, Conv2D, MaxPool2D, ResidualBlock
 from models.layers.arguments import fraction, one_of, positive_int
+from models.norm_relu import norm_relu
 
 # Number of layers -> the kind of block, and how many in each stage, from table 1 of He et al.
 VARIANTS = {
@@ -40,13 +39,12 @@ STEM_POOL: dict[str, Any] = {"pool_size": 3, "strides": 2, "padding": 1}
 SMALL_STEM: dict[str, Any] = {"kernel_size": 3}
 
 
-def stem(x, width, is_large=False):
-    """Apply the first convolution, and on a large image a pool, which halve it twice."""
-    window = STEM if is_large else SMALL_STEM
+def stem(x, width, halves=False):
+    """Apply the first convolution, and a pool if both are to halve the image."""
+    window = STEM if halves else SMALL_STEM
     x = Conv2D(width, **window, use_bias=False, name="stem_conv")(x)
-    x = BatchNorm(name="stem_norm")(x)
-    x = layers.ReLU(name="stem_relu")(x)
-    return MaxPool2D(**STEM_POOL, name="stem_pool")(x) if is_large else x
+    x = norm_relu(x, "stem")
+    return MaxPool2D(**STEM_POOL, name="stem_pool")(x) if halves else x
 
 
 def stages(x, variant, width, shortcut):
@@ -82,7 +80,7 @@ def resnet(depth, input_shape, num_classes, width=64, shortcut="projection", dro
     dropout_rate = fraction(dropout_rate, "dropout_rate")
     # Three of the four stages halve the image.
     image, x = image_input(input_shape, smallest=8)
-    x = stem(x, width, is_large=min(input_shape[:2]) >= 64)
+    x = stem(x, width, halves=is_large(input_shape))
     x = stages(x, blocks, width, shortcut)
     return pooled_classifier(image, x, num_classes, dropout_rate, named(depth, shortcut))
 

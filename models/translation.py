@@ -46,9 +46,15 @@ def shifted(x, axis, distance):
     return filled
 
 
-def moves(rank):
-    """Return each axis of `rank` with each direction, as pairs."""
-    return list(itertools.product(range(1, rank + 1), (1, -1)))
+def moves(rank, distance):
+    """Return each axis of `rank` with each step of `distance` along it, as pairs.
+
+    Example:
+
+    >>> moves(rank=2, distance=3)
+    [(1, -3), (1, 3), (2, -3), (2, 3)]
+    """
+    return list(itertools.product(range(1, rank + 1), sorted({-distance, distance})))
 
 
 def invariance(network, images, most):
@@ -62,9 +68,9 @@ def invariance(network, images, most):
         most: int. Largest distance.
     """
     before = probabilities(network, images)
-    same, common = [1.0], [1.0]
-    for distance in range(1, most + 1):
-        ways = [shifted(images, axis, distance * sign) for axis, sign in moves(images.ndim - 2)]
+    same, common = [], []
+    for distance in range(most + 1):
+        ways = [shifted(images, axis, step) for axis, step in moves(images.ndim - 2, distance)]
         after = probabilities(network, np.concatenate(ways)).reshape(-1, *before.shape)
         same.append(float(np.mean(after.argmax(axis=-1) == before.argmax(axis=-1))))
         common.append(float(np.mean(np.minimum(after, before).sum(axis=-1))))
@@ -94,25 +100,33 @@ def equivariance(layer, images, most):
     the two maps has are left out; those that see an edge of the image are not.
 
     Args:
-        layer: layer, or functional `keras.Model`, that makes maps of images.
-        images: array `(batch, *sizes, channels)`.
+        layer: layer, or functional `keras.Model`, that makes maps of images, one for each; a dict
+            of one output, such as `{"logits": ...}`, will do.
+        images: array `(batch, *sizes, channels)`; or tokens `(batch, length)`.
         most: int. Largest distance.
     """
     network = as_network(layer, images.shape[1:])
     strides = strides_of(network)
-    before = answers(network, images)
+    before = maps(network, images)
     errors = []
     for distance in range(most + 1):
         difference = size = 0.0
-        for axis, sign in moves(len(strides)):
-            after = answers(network, shifted(images, axis, distance * sign))
-            steps = sign * math.floor(distance / strides[axis - 1] + 0.5)
+        for axis, step in moves(len(strides), distance):
+            after = maps(network, shifted(images, axis, step))
+            nearest = math.floor(distance / strides[axis - 1] + 0.5)
+            steps = nearest if step > 0 else -nearest
             moved = inside(shifted(before, axis, steps), axis, steps)
             found = inside(after, axis, steps)
             difference += np.abs(found - moved).sum()
             size += np.abs(moved).sum()
         errors.append(difference / size)
     return np.array(errors)
+
+
+def maps(network, images):
+    """Return the one output of a network, whatever it is called."""
+    (found,) = tree.flatten(answers(network, images))
+    return found
 
 
 def as_network(layer, input_shape):
@@ -126,12 +140,12 @@ def as_network(layer, input_shape):
 def strides_of(network):
     """Return how many pixels lie between the positions of a network's maps, for each axis."""
     flat, calls = record(network)
-    (output,) = flat.outputs
-    strides = [field.stride for field in fields_of(flat.inputs, calls)[id(output)]]
-    if 0 in strides:
+    fields = fields_of(flat.inputs, calls)
+    strides = [field.stride for output in flat.outputs for field in fields[id(output)]]
+    if 0 in strides or len(flat.outputs) > 1:
         raise ValueError(
-            "`layer` must make maps whose positions see different places. "
-            f"Received: layer={network.name}, with strides={strides}"
+            "`layer` must make one output, maps whose positions see different places. "
+            f"Received: layer={network.name}, with {len(flat.outputs)} outputs, strides={strides}"
         )
     return strides
 

@@ -28,17 +28,20 @@ def evaluate(run: Run, network: keras.Model, splits: Splits, task: Classificatio
     predicted, labels = reference.argmax(axis=-1), splits.test.labels
     counts = confusion(labels, predicted, len(task.labels))
     per_class = np.diag(counts) / np.maximum(counts.sum(axis=1), 1)
+    moved = moved_answers(network, splits.test)
     run.record(
         test_accuracy=task.score(reference, labels),
         test_images=len(labels),
         test_accuracy_per_class=dict(zip(task.labels, per_class.round(4).tolist(), strict=True)),
+        # By how many pixels the images move is the place in each list.
+        moved_images={name: values.round(4).tolist() for name, values in moved._asdict().items()},
     )
     with whole(run.folder / "plots") as folder:
         folder.mkdir()
         plots.curves(history(run.folder / "history.csv"), task.metric, folder / "curves.png")
         plots.confusion(counts, task.labels, folder / "confusion.png")
         plots.worst_mistakes(splits.test, reference, task.labels, folder / "worst_mistakes.png")
-        plots.translation(*moved_answers(network, splits.test), folder / "translation.png")
+        plots.translation(*moved, folder / "translation.png")
     return reference
 
 

@@ -16,20 +16,21 @@ import rich.table
 
 import models
 from models.inspection import Row, inspect_network
+from models.outlines import without_values
 from models.routes import ROUTES
-from pipeline.light_keras import without_values
 from pipeline.recipe import network, network_kind
 from serving.errors import ConvoyError
 
-# Of networks that take something else than images: a text's length, a volume.
-INPUT_SHAPES = {"textcnn": (64,), "idcnn": (64,), "resnet3d": (16, 16, 16, 1)}
-IMAGE_SHAPE = (28, 28, 1)
 NETWORKS = models.ARCHITECTURES
 WIDTH = 100
 LEGEND = """\
 sees: pixels along each side, /step to the next position's, @first pixel of the first position
-mult-adds: of one example; as many weights the layer would have if no two positions shared any
-dense: weights the layer would have if every output saw every input"""
+mult-adds: of one example; also how many weights there would be if each position had its own
+dense: how many weights there would be if every output saw every input
+memory: of the outputs for one example in float32; the total is that of all layers together
+?: not known; it depends on a size of the input, or on a layer of another kind"""
+# Arguments of networks that are called otherwise on the command line.
+ASKED = {"input_shape": "input", "num_classes": "classes"}
 # Figures of a layer that a total says something about.
 SUMMED = ("parameters", "unshared", "dense", "multiply_adds", "activation_bytes")
 UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -48,11 +49,17 @@ def usage() -> str:
 def with_network_options(options: type, name: str) -> type:
     """A dataclass with the fields of `options` and those of the network called `name`.
 
+    Its `input` is the network's own where none is given.
+
     Raises:
         ConvoyError: unknown network.
     """
-    own = [(each.name, each.type, each) for each in dataclasses.fields(network_kind(name))]
-    return dataclasses.make_dataclass(name, own[1:], bases=(options,), frozen=True)
+    _, *fields = dataclasses.fields(network_kind(name))
+    own = [(each.name, each.type, each) for each in fields]
+    shape = dataclasses.field(default=by(models.default_input_shape(name)))
+    return dataclasses.make_dataclass(
+        name, [("input", str, shape), *own], bases=(options,), frozen=True
+    )
 
 
 def build(name: str, options: Any) -> Any:
@@ -61,13 +68,27 @@ def build(name: str, options: Any) -> Any:
     Raises:
         ConvoyError: the network refuses the input or an option.
     """
-    shape = INPUT_SHAPES.get(name, IMAGE_SHAPE) if options.input is None else sizes(options.input)
+    shape = sizes(options.input)
     own = {each: getattr(options, each) for each in network(name).options}
     try:
         with without_values():
             return models.build(name, shape, options.classes, **own)
     except ValueError as error:
-        raise ConvoyError(f"cannot build `{name}`: {error}") from error
+        raise ConvoyError(refusal(name, options, str(error))) from error
+
+
+def refusal(name: str, options: Any, said: str) -> str:
+    """What a network said about an argument, in words of the command line."""
+    match = re.match(r"`(\w+)` must (.+?)\. ", said)
+    option = ASKED.get(match[1], match[1]) if match else ""
+    if not match or not hasattr(options, option):
+        return (
+            f"cannot build `{name}` ({said.splitlines()[0]}); see `convoy inspect {name} --help`."
+        )
+    return (
+        f"--{option.replace('_', '-')} does not suit `{name}`: it must {match[2]}, received "
+        f"`{getattr(options, option)}`; give another, such as {getattr(type(options)(), option)}."
+    )
 
 
 def sizes(text: str) -> tuple[int, ...]:
@@ -84,8 +105,31 @@ def sizes(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split("x")))
 
 
+def is_path(text: str) -> bool:
+    """Whether somebody means a run folder or a file, and not a network by its name."""
+    path = Path(text)
+    return text not in NETWORKS and (path.exists() or path.name != text or path.suffix != "")
+
+
 def open_network(path: Path) -> Any:
     """Build the network of a `.keras` file, or of the run folder that holds one, without values.
+
+    Raises:
+        ConvoyError: no such file, or not such a file.
+    """
+    config = config_of(path)
+    try:
+        with without_values():
+            found = keras.saving.deserialize_keras_object(config)
+    except Exception as error:  # Whatever a stranger's layers may raise.
+        raise no_network(path, "one with layers that only its own program can make") from error
+    if not isinstance(found, keras.Model) or not isinstance(getattr(found, "inputs", None), list):
+        raise no_network(path, "one that does not say which layer follows which")
+    return found
+
+
+def config_of(path: Path) -> dict[str, Any]:
+    """What a `.keras` file, or the one in a run folder, says about its network.
 
     Raises:
         ConvoyError: no such file, or not such a file.
@@ -95,19 +139,30 @@ def open_network(path: Path) -> Any:
         with zipfile.ZipFile(file) as archive:
             config = json.loads(archive.read("config.json"))
         config.pop("compile_config", None)
-        with without_values():
-            return keras.saving.deserialize_keras_object(config)
-    except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    except FileNotFoundError as error:
         raise ConvoyError(
-            f"{path} holds no network: expected the name of one, a run folder or a .keras file, "
-            f"received {type(error).__name__}; see `convoy inspect --help`."
+            f"there is no file {file}: expected a run folder or a .keras file, received a path "
+            "that leads nowhere; check the path."
         ) from error
+    except OSError as error:
+        raise no_network(path, f"one that cannot be opened ({error.strerror})") from error
+    except Exception as error:  # Whatever the damage.
+        raise no_network(path, "a file that Keras did not write, or a damaged one") from error
+    return config
+
+
+def no_network(path: Path, received: str) -> ConvoyError:
+    """The refusal of a file that is there and cannot be inspected."""
+    return ConvoyError(
+        f"{path} holds no network to inspect: expected a run folder, or a .keras file of a "
+        f"functional network, received {received}; give another file, or a network by its name."
+    )
 
 
 def report(inspected: Any) -> dict[str, Any]:
     """What each layer costs and sees, the totals, and which routes refuse which layers, and why.
 
-    Ready for JSON; `null` stands for what depends on a size that is not known.
+    Ready for JSON; `null` stands for what depends on a size that is not known, totals included.
     """
     with without_values():
         rows = inspect_network(inspected)
@@ -115,9 +170,15 @@ def report(inspected: Any) -> dict[str, Any]:
         "network": inspected.name,
         "input": inspected.inputs[0].shape[1:],
         "layers": [record(row) for row in rows],
-        "total": {name: sum(getattr(row, name) or 0 for row in rows) for name in SUMMED},
+        "total": {name: total([getattr(row, name) for row in rows]) for name in SUMMED},
         "routes": {route: refused(rows, route) for route in ROUTES},
     }
+
+
+def total(values: list[int | None]) -> int | None:
+    """The sum, `None` where one of the values is not known."""
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
 
 
 def record(row: Row) -> dict[str, Any]:
@@ -144,15 +205,15 @@ def page(content: dict[str, Any]) -> str:
     table = rich.table.Table(
         box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_footer=True
     )
-    total = content["total"]
+    sums = content["total"]
     columns = {
         "layer": "total",
         "output": "",
         "sees": "",
-        "parameters": count(total["parameters"]),
-        "dense": count(total["dense"]),
-        "mult-adds": count(total["multiply_adds"]),
-        "memory": count(total["activation_bytes"]) + "B",
+        "parameters": count(sums["parameters"]),
+        "dense": count(sums["dense"]),
+        "mult-adds": count(sums["multiply_adds"]),
+        "memory": count(sums["activation_bytes"], "B"),
     }
     for heading, footer in columns.items():
         right = heading not in ("layer", "output", "sees")
@@ -179,10 +240,9 @@ def cells(layer: dict[str, Any]) -> tuple[str, ...]:
         by(layer["output_shape"]),
         sight(layer["fields"]),
         count(layer["parameters"]),
-        # Without a kernel there is nothing to compare.
-        count(layer["multiply_adds"] and layer["dense"]),
+        count(layer["dense"]),
         count(layer["multiply_adds"]),
-        count(layer["activation_bytes"]) + "B",
+        count(layer["activation_bytes"], "B"),
     )
 
 
@@ -206,14 +266,14 @@ def by(sizes: Sequence[Any]) -> str:
     return "x".join("?" if size is None else f"{size:g}" for size in sizes)
 
 
-def count(value: int | None) -> str:
-    """A number in three digits or so."""
+def count(value: int | None, of: str = "") -> str:
+    """A number in three digits or so, of what; nothing for none, `?` for one that is not known."""
     if value is None:
         return "?"
     for unit, letter in UNITS:
         if value >= unit:
-            return f"{value / unit:.3g}{letter}"
-    return str(value or "")
+            return f"{value / unit:.3g}{letter}{of}"
+    return f"{value}{of}" if value else ""
 
 
 def route_line(route: str, refusals: list[dict[str, str]]) -> str:

@@ -6,16 +6,20 @@ import numpy as np
 
 from serving import edge
 from serving.answers import Answering
-from serving.bundle import Bundle, open_bundle
+from serving.bundle import DEVICE_ROUTES, Bundle, open_bundle
 
 
-def load_route(folder: Path, route: str, allow_unproven: bool = False) -> Answering:
+def load_route(folder: Path, route: str | None, allow_unproven: bool = False) -> Answering:
     """Load one route of the bundle in `folder`, its hashes and its gate checked.
+
+    Where none is named it is the first for devices that may ship, else the SavedModel.
 
     Raises:
         ConvoyError: no bundle, no such route, or a damaged file.
         GateFailed: the gate did not pass the route.
     """
+    if route is None and folder.is_dir():
+        route = open_bundle(folder).default_route((*DEVICE_ROUTES, "saved_model"), allow_unproven)
     if route == "saved_model":
         return SavedModelRoute(open_bundle(folder), allow_unproven)
     return edge.load(folder, route, allow_unproven=allow_unproven)

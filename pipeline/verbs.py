@@ -83,33 +83,48 @@ class InspectOptions:
 class ArchitectureOptions(InspectOptions):
     """Say what each layer of a network costs and sees."""
 
-    input: str | None = None
-    """Sizes and channels, such as 32x32x3."""
+    input: str = ""
+    """Sizes and channels, such as 32x32x3; of a text its length."""
     classes: int = 10
     """How many classes it tells apart."""
 
 
 def inspect(args: Sequence[str]) -> None:
     """Say what each layer of a network costs and sees: `convoy inspect resnet20 --width 32`."""
-    from pipeline.light_keras import import_lightly
+    from pipeline.light_keras import light_keras
 
-    with muted():
-        import_lightly()
+    with light_keras():
         from pipeline import inspection
 
-    name, *flags = args or ["--help"]
-    if name in ("-h", "--help"):
-        print(inspection.usage())
-        return
-    if name not in inspection.NETWORKS and Path(name).exists():
-        options = parse(InspectOptions, flags, f"convoy inspect {name}")
-        network = inspection.open_network(Path(name))
-    else:
-        kind = inspection.with_network_options(ArchitectureOptions, name)
-        options = parse(kind, flags, f"convoy inspect {name}")
-        network = inspection.build(name, options)
-    report = inspection.report(network)
-    print(json.dumps(report, indent=2) if options.json else inspection.page(report))
+        if args and args[0] in ("-h", "--help"):
+            print(inspection.usage())
+            return
+        name, *flags = subject_first(args)
+        if inspection.is_path(name):
+            options = parse(InspectOptions, flags, f"convoy inspect {name}")
+            network = inspection.open_network(Path(name))
+        else:
+            kind = inspection.with_network_options(ArchitectureOptions, name)
+            options = parse(kind, flags, f"convoy inspect {name}")
+            network = inspection.build(name, options)
+        report = inspection.report(network)
+        print(json.dumps(report, indent=2) if options.json else inspection.page(report))
+
+
+def subject_first(args: Sequence[str]) -> list[str]:
+    """The words of `convoy inspect` with what to inspect at their head; `--json` may be before it.
+
+    Raises:
+        ConvoyError: nothing is named, or not first.
+    """
+    words = sorted(args, key="--json".__eq__)
+    if not words or words[0].startswith("-"):
+        raise ConvoyError(
+            "`convoy inspect` does not know what to inspect: expected the name of a network, a run "
+            f"folder or a .keras file first, received {words[0] if words else 'nothing'}; give it, "
+            "as in `convoy inspect lenet`."
+        )
+    return words
 
 
 @dataclass(frozen=True)
@@ -161,8 +176,9 @@ class PredictOptions:
     """A bundle folder, such as runs/latest/bundle."""
     files: tyro.conf.Positional[tuple[str, ...]]
     """Images of any size and kind."""
-    route: str = "tflite-fp32"
-    """Which exported file answers: tflite-fp32, tflite-int8 or saved_model."""
+    route: str | None = None
+    """Which exported file answers; of tflite-fp32, tflite-int8 and saved_model the first that may
+    ship, where none is given."""
     top: int = 3
     """How many classes to name."""
     json: bool = False
@@ -260,7 +276,7 @@ BENCHMARKS = {"edge": bench_edge, "layers": bench_layers, "degradation": bench_d
 
 def bench(args: Sequence[str]) -> None:
     """Measure on this machine, beside what one would use instead: `convoy bench edge BUNDLE`."""
-    name, *rest = args or ["--help"]
+    name, *rest = args or [""]
     if name in ("-h", "--help"):
         lines = [f"  {each:12} {run.__doc__}" for each, run in BENCHMARKS.items()]
         print("\n".join(["usage: convoy bench BENCHMARK [flags]", "", *lines]))

@@ -7,6 +7,7 @@ sha256, what it scored on the test split and whether the gate lets it ship.
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from serving.errors import ConvoyError, GateFailed, nearest
 # Raised when an older reader could misunderstand a newer manifest.
 SCHEMA = 1
 MANIFEST = "manifest.json"
+# What a device can run, the first choice first.
+DEVICE_ROUTES = ("tflite-fp32", "tflite-int8")
 
 
 @dataclass(frozen=True)
@@ -183,6 +186,22 @@ class Bundle:
                 return route
         known = [route.route for route in self.manifest.routes]
         raise ConvoyError(f"{self.folder} has no route `{name}`: {nearest(name, known)}")
+
+    def default_route(self, wanted: Sequence[str], allow_unproven: bool = False) -> str:
+        """Name the first of the wanted routes that may ship; the first of all where none may.
+
+        Raises:
+            ConvoyError: the bundle has none of them.
+        """
+        routes = {route.route: route for route in self.manifest.routes}
+        found = [routes[name] for name in wanted if name in routes]
+        if not found:
+            raise ConvoyError(
+                f"{self.folder} has no file to run: expected {' or '.join(wanted)}, received "
+                f"{', '.join(routes) or 'no file at all'}; train again with --export.tflite fp32."
+            )
+        able = [route for route in found if allow_unproven or (route.gate and route.gate.passed)]
+        return (able or found)[0].route
 
     def checked(self, name: str, allow_unproven: bool = False) -> Path:
         """Path of a route's file or folder, after its hashes and its gate were checked.

@@ -20,12 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from serving.answers import print_answers
-from serving.bundle import MANIFEST, Bundle, open_bundle
+from serving.bundle import DEVICE_ROUTES, MANIFEST, Bundle, open_bundle
 from serving.errors import ConvoyError
 from serving.silence import hang_up, muted
 from serving.tflite import EdgeModel
 
-DEFAULT_ROUTE = "tflite-fp32"
 PATIENCE_SECONDS = 30
 
 
@@ -47,6 +46,12 @@ def owner(path: Path) -> tuple[Bundle, str] | None:
                 if (folder / route.path).resolve() == path:
                     return bundle, route.route
     return None
+
+
+def chosen(folder: Path, route: str | None, allow_unproven: bool) -> tuple[Bundle, str]:
+    """Open a bundle, and name the route to run where none is asked for."""
+    bundle = open_bundle(folder)
+    return bundle, route or bundle.default_route(DEVICE_ROUTES, allow_unproven)
 
 
 def survives(attempt: Callable[[], object]) -> bool:
@@ -79,6 +84,7 @@ def load(
 ) -> EdgeModel:
     """Load a route of a bundle, or a `.tflite` file.
 
+    Where no route is named it is the first of `DEVICE_ROUTES` that may ship.
     Hash and gate are checked for every file that a bundle lists, also when the
     file itself is given. A file without a bundle has labels `class 0`, `class 1`, ...
 
@@ -92,7 +98,7 @@ def load(
             f"{source} does not exist: expected a bundle folder or a .tflite file, "
             "received neither; check the path."
         )
-    found = (open_bundle(source), route or DEFAULT_ROUTE) if source.is_dir() else owner(source)
+    found = chosen(source, route, allow_unproven) if source.is_dir() else owner(source)
     if route and (found is None or found[1] != route):
         raise ConvoyError(
             f"{source} is not route `{route}`: expected a bundle folder to choose the route from, "
@@ -129,7 +135,8 @@ def parser() -> argparse.ArgumentParser:
     add = command.add_argument
     add("source", metavar="BUNDLE_OR_TFLITE", help="a bundle folder or a .tflite file")
     add("images", metavar="IMAGE", nargs="+", help="image files")
-    add("--route", help=f"which file of the bundle to run (default: {DEFAULT_ROUTE})")
+    first = f"the first of {', '.join(DEVICE_ROUTES)} that may ship"
+    add("--route", help=f"which file of the bundle to run (default: {first})")
     add("--top", type=positive, default=3, metavar="K", help="answers per image (default: 3)")
     add("--json", action="store_true", help="print one JSON object per image and line")
     add("--threads", type=positive, default=1, metavar="N", help="threads (default: 1)")

@@ -22,16 +22,19 @@ def batch_norm_training(x, gamma, beta, epsilon, mask=None):
     """
     if mask is None and has_fused_kernel(x):
         return fused_batch_norm(x, gamma, beta, [], [], epsilon, is_training=True)
-    mean, variance, count = moments(ops.cast(x, "float32"), mask)
-    y = scale_and_shift(x, gamma, beta, mean, variance, epsilon)
-    return y, mean, variance * (count / ops.maximum(count - 1, 1))
+    # Cast once, so that the parts of its gradient are rounded together.
+    whole = ops.cast(x, "float32")
+    mean, variance, count = moments(whole, mask)
+    y = scale_and_shift(whole, gamma, beta, mean, variance, epsilon)
+    return ops.cast(y, x.dtype), mean, variance * (count / ops.maximum(count - 1, 1))
 
 
 def batch_norm_inference(x, gamma, beta, mean, variance, epsilon):
     """Normalize `x` by a given float32 `mean` and `variance` per channel, the last axis."""
     if has_fused_kernel(x):
         return fused_batch_norm(x, gamma, beta, mean, variance, epsilon, is_training=False)[0]
-    return scale_and_shift(x, gamma, beta, mean, variance, epsilon)
+    y = scale_and_shift(ops.cast(x, "float32"), gamma, beta, mean, variance, epsilon)
+    return ops.cast(y, x.dtype)
 
 
 def has_fused_kernel(x):
@@ -72,6 +75,5 @@ def moments(x, mask):
 
 
 def scale_and_shift(x, gamma, beta, mean, variance, epsilon):
-    """Normalize in float32, and return the type of `x`."""
-    scale = gamma * ops.rsqrt(variance + epsilon)
-    return ops.cast((ops.cast(x, "float32") - mean) * scale + beta, x.dtype)
+    """Normalize `x`, float32."""
+    return (x - mean) * (gamma * ops.rsqrt(variance + epsilon)) + beta

@@ -38,7 +38,9 @@ from models.layers.nin import NiNBlock as NiNBlock
 from models.layers.norm import BatchNorm as BatchNorm
 from models.layers.residual import BottleneckBlock as BottleneckBlock
 from models.layers.residual import PaddedShortcut as PaddedShortcut
+from models.layers.residual import PaddedShortcut3D as PaddedShortcut3D
 from models.layers.residual import ResidualBlock as ResidualBlock
+from models.layers.residual import ResidualBlock3D as ResidualBlock3D
 from models.layers.transposed import ConvTranspose as ConvTranspose
 from models.layers.transposed import ConvTranspose1D as ConvTranspose1D
 from models.layers.transposed import ConvTranspose2D as ConvTranspose2D

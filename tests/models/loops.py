@@ -1,6 +1,7 @@
 """Plain loops over positions and taps: what a window that slides over 1, 2 or 3 axes must give.
 
-Each reference returns the output and a function from its gradient to that of every input.
+Each reference returns the output and a function from its gradient to that of every input. A step
+is a reference of `x` alone, its gradient function giving that of `x` and those of its own weights.
 """
 
 import itertools
@@ -50,6 +51,13 @@ class Sliding:
         """Yield position, tap and place in `x`, each an index for all axes, padding left out."""
         for combination in itertools.product(*self.places):
             yield tuple(zip(*combination, strict=True))
+
+    def windows(self):
+        """Return each position with all the places that its window sees."""
+        seen = {position: [] for position in np.ndindex(*self.positions)}
+        for position, _, place in self:
+            seen[position].append(place)
+        return seen.items()
 
 
 def axis_places(size, window, stride, padding, dilation):
@@ -172,3 +180,135 @@ def conv_transpose(x, kernel, bias, strides, padding):
         return dx, dkernel, np.float64(dy).reshape(-1, dy.shape[-1]).sum(axis=0)
 
     return whole[cut] + bias, gradient
+
+
+def pool(kind, x, window, strides, padding, real=None):
+    """The pool of `x` where `real`, an array without channels; a window of nothing gives 0."""
+    x = np.float64(x)
+    real = np.ones(x.shape[:-1], bool) if real is None else real
+    sliding = Sliding(x.shape[1:-1], window, strides, padding)
+    y, slopes = np.zeros((len(x), *sliding.positions, x.shape[-1])), []
+    for position, places in sliding.windows():
+        for each in range(len(x)):
+            seen = [(each, *place) for place in places if real[(each, *place)]]
+            for channel in range(x.shape[-1] if seen else 0):
+                here, values = (each, *position, channel), [x[place][channel] for place in seen]
+                y[here], slope = pool_of_values(kind, np.array(values))
+                slopes.append((here, [(*place, channel) for place in seen], slope))
+
+    def gradient(dy):
+        dx = np.zeros_like(x)
+        for here, seen, slope in slopes:
+            for place, share in zip(seen, slope, strict=True):
+                dx[place] += dy[here] * share
+        return (dx,)
+
+    return y, gradient
+
+
+def pool_of_values(kind, values):
+    """What a window of `values` gives, and the gradient of that."""
+    if kind == "Max":
+        return max(values), np.eye(len(values))[np.argmax(values)]
+    if kind == "Average":
+        return sum(values) / len(values), np.full(len(values), 1 / len(values))
+    length = np.sqrt(sum(value * value for value in values))
+    return length, values / length if length else np.zeros(len(values))
+
+
+def moments(x):
+    """The mean of each channel, and the mean square of what it differs by."""
+    mean, variance = [], []
+    for values in np.float64(x).reshape(-1, x.shape[-1]).T:
+        mean.append(sum(values) / len(values))
+        variance.append(sum((value - mean[-1]) ** 2 for value in values) / len(values))
+    return np.array(mean), np.array(variance)
+
+
+def batch_norm(x, gamma, beta, epsilon, moving=None):
+    """Normalize by the `moving` mean and variance, or by those of `x`."""
+    x = np.float64(x)
+    mean, variance = moving or moments(x)
+    deviation = np.sqrt(np.float64(variance) + epsilon)
+    scaled, axes = (x - mean) / deviation, tuple(range(x.ndim - 1))
+
+    def gradient(dy):
+        dgamma, dbeta = (dy * scaled).sum(axis=axes), dy.sum(axis=axes)
+        through = 0 if moving else (dbeta + scaled * dgamma) / (x.size / x.shape[-1])
+        return gamma / deviation * (dy - through), dgamma, dbeta
+
+    return gamma * scaled + beta, gradient
+
+
+def relu(x):
+    """What is positive, a step."""
+    return np.maximum(x, 0), lambda dy: (dy * (x > 0),)
+
+
+def chain(*steps):
+    """The step that takes one of `steps` after another."""
+
+    def step(x):
+        gradients = []
+        for each in steps:
+            x, gradient = each(x)
+            gradients.append(gradient)
+
+        def whole(dy):
+            weights = []
+            for gradient in reversed(gradients):
+                dy, *own = gradient(dy)
+                weights = own + weights
+            return dy, *weights
+
+        return x, whole
+
+    return step
+
+
+def repeated(step, times):
+    """The step that takes `step` again and again, with the same weights."""
+
+    def whole(x):
+        y, gradient = chain(*[step] * times)(x)
+
+        def shared(dy):
+            dx, *weights = gradient(dy)
+            count = len(weights) // times
+            return dx, *(sum(weights[index::count]) for index in range(count))
+
+        return y, shared
+
+    return whole
+
+
+def total(*steps):
+    """The step that adds up what each of `steps` makes of the same input."""
+
+    def step(x):
+        outputs, gradients = zip(*(each(x) for each in steps), strict=True)
+        return sum(outputs), lambda dy: gathered(gradient(dy) for gradient in gradients)
+
+    return step
+
+
+def joined(*steps):
+    """The step that puts the channels of what each of `steps` makes side by side."""
+
+    def step(x):
+        outputs, gradients = zip(*(each(x) for each in steps), strict=True)
+        ends = np.cumsum([output.shape[-1] for output in outputs])[:-1]
+
+        def whole(dy):
+            parts = zip(gradients, np.split(dy, ends, axis=-1), strict=True)
+            return gathered(gradient(part) for gradient, part in parts)
+
+        return np.concatenate(outputs, axis=-1), whole
+
+    return step
+
+
+def gathered(gradients):
+    """The gradient of an input that several steps share, and those of all their weights."""
+    inputs, weights = zip(*((dx, own) for dx, *own in gradients), strict=True)
+    return sum(inputs), *itertools.chain(*weights)

@@ -2,14 +2,13 @@
 
 import math
 
-import keras
-
 import models
+from models.outlines import without_values
 
 
 def outline(name, input_shape, num_classes, **options):
     """Build a network whose weights have shapes alone."""
-    with keras.StatelessScope(initialize_variables=False):
+    with without_values():
         return models.build(name, input_shape, num_classes, **options)
 
 

@@ -4,8 +4,19 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from models.layers import InceptionBlock, NiNBlock, VGGBlock
+from tests.models import loops
+from tests.models.gradients import (
+    TOLERANCES,
+    Steps,
+    assert_answers,
+    assert_equals_paper,
+    distinct,
+    draw_weights,
+)
 
 BLOCKS = {
     "vgg": partial(VGGBlock, 4, 2),
@@ -15,14 +26,6 @@ BLOCKS = {
     "nin_padded": partial(NiNBlock, 4, 3, padding=((0, 1), (2, 0))),
     "inception": partial(InceptionBlock, 2, (3, 4), (1, 2), 3),
     "inception_plain": partial(InceptionBlock, 2, (3, 4), (1, 2), 3, batch_norm=False),
-}
-STOCK = {
-    "Conv2D": lambda part: keras.layers.Conv2D(
-        part.filters, part.window, part.strides, part.padding, use_bias=part.use_bias
-    ),
-    "BatchNorm": lambda part: keras.layers.BatchNormalization(epsilon=part.epsilon),
-    "ReLU": lambda part: keras.layers.ReLU(),
-    "MaxPool2D": lambda part: keras.layers.MaxPooling2D(part.window, part.strides, part.padding),
 }
 
 
@@ -45,44 +48,105 @@ def image(*sizes):
     return (None, *sizes)
 
 
-def stock(chain, x, training):
-    """Apply Keras's own layers with the weights of a chain of parts."""
-    for part in chain:
-        layer = STOCK[type(part).__name__](part)
-        layer.build(x.shape)
-        layer.set_weights(part.get_weights())
-        x = layer(x, training=training)
-    return x
-
-
-def built_without_zeros(block, x):
-    """Build a block and draw its biases and statistics, which start at nothing."""
-    random = np.random.default_rng(1)
-    block.build(x.shape)
-    block.set_weights([random.uniform(0.2, 1, weight.shape) for weight in block.weights])
-    return block
-
-
 def conv_weights(window, channels, filters):
     return window * window * channels * filters
 
 
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("name", ["vgg", "vgg_plain", "nin", "nin_plain"])
-def test_a_chain_of_parts_equals_that_of_keras(name, training, x):
-    block = built_without_zeros(BLOCKS[name](), x)
-    expected = stock(block.chain, x, training)
-    np.testing.assert_allclose(block(x, training=training), expected, rtol=1e-4, atol=1e-5)
+def conv_relu(steps, window, channels, filters, batch_norm, **options):
+    """A convolution and a ReLU, between them a batch norm in place of the bias where asked for."""
+    conv = steps.conv((window,) * 2, channels, filters, bias=not batch_norm, **options)
+    norm = [steps.batch_norm(filters)] if batch_norm else []
+    return loops.chain(conv, *norm, steps.relu)
 
 
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("name", ["inception", "inception_plain"])
-def test_inception_joins_the_channels_of_four_chains_of_keras(name, training, x):
-    block = built_without_zeros(BLOCKS[name](), x)
-    expected = [np.array(stock(branch, x, training)) for branch in block.branches]
-    assert [branch.shape[-1] for branch in expected] == [2, 4, 2, 3]
-    expected = np.concatenate(expected, axis=-1)
-    np.testing.assert_allclose(block(x, training=training), expected, rtol=1e-4, atol=1e-5)
+def vgg(steps, channels, filters, depth, batch_norm, pool):
+    """Section 2.1 of Simonyan and Zisserman: 3x3 convolutions, then a pool of 2x2, its step 2."""
+    convs = [
+        conv_relu(steps, 3, channels if index == 0 else filters, filters, batch_norm)
+        for index in range(depth)
+    ]
+    return loops.chain(*convs, *[steps.max_pool] * pool)
+
+
+def nin(steps, channels, filters, kernel_size, strides, padding, batch_norm):
+    """Figure 1b of Lin et al.: a convolution, then two of 1x1; the step stands in the first."""
+    first, second, third = filters
+    window = {"strides": (strides,) * 2, "padding": padding}
+    return loops.chain(
+        conv_relu(steps, kernel_size, channels, first, batch_norm, **window),
+        conv_relu(steps, 1, first, second, batch_norm),
+        conv_relu(steps, 1, second, third, batch_norm),
+    )
+
+
+def inception(steps, channels, filters1, filters3, filters5, filters_pool, batch_norm):
+    """Figure 2b of Szegedy et al.; the pool sees the input itself, in which nothing ties."""
+    (reduced3, wide3), (reduced5, wide5) = filters3, filters5
+    return loops.joined(
+        conv_relu(steps, 1, channels, filters1, batch_norm),
+        loops.chain(
+            conv_relu(steps, 1, channels, reduced3, batch_norm),
+            conv_relu(steps, 3, reduced3, wide3, batch_norm),
+        ),
+        loops.chain(
+            conv_relu(steps, 1, channels, reduced5, batch_norm),
+            conv_relu(steps, 5, reduced5, wide5, batch_norm),
+        ),
+        loops.chain(
+            lambda x: loops.pool("Max", x, (3, 3), (1, 1), "same"),
+            conv_relu(steps, 1, channels, filters_pool, batch_norm),
+        ),
+    )
+
+
+FILTERS = st.integers(1, 3)
+PAPERS = {
+    VGGBlock: (vgg, {"filters": FILTERS, "depth": st.integers(1, 3), "pool": st.booleans()}),
+    NiNBlock: (
+        nin,
+        {
+            "filters": st.tuples(*[FILTERS] * 3),
+            "kernel_size": st.integers(1, 3),
+            "strides": st.integers(1, 2),
+            "padding": st.sampled_from(["same", "valid", 1, ((0, 1), (2, 0))]),
+        },
+    ),
+    InceptionBlock: (
+        inception,
+        {
+            "filters1": FILTERS,
+            "filters3": st.tuples(FILTERS, FILTERS),
+            "filters5": st.tuples(FILTERS, FILTERS),
+            "filters_pool": FILTERS,
+        },
+    ),
+}
+
+
+def check(kind, data, policy="float32"):
+    """Hold a block and its gradients to the recipe of its paper."""
+    paper, options = PAPERS[kind]
+    arguments = data.draw(st.fixed_dictionaries({**options, "batch_norm": st.booleans()}))
+    sizes = data.draw(st.tuples(*[st.integers(3, 6)] * 2))
+    channels, seed = data.draw(FILTERS), data.draw(st.integers(0, 99))
+    steps = Steps(seed, policy)
+    whole = paper(steps, channels, **arguments)
+    assert_equals_paper(kind, arguments, distinct((2, *sizes, channels), seed), steps, whole)
+
+
+@pytest.mark.parametrize("kind", PAPERS)
+@settings(max_examples=15)
+@given(data=st.data())
+def test_a_block_and_its_gradients_equal_plain_loops(kind, data):
+    check(kind, data)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("kind", PAPERS)
+@settings(max_examples=8)
+@given(data=st.data())
+def test_in_half_precision_it_stays_near_plain_loops(kind, policy, data):
+    check(kind, data, policy)
 
 
 def test_the_output_shape_is_known_without_building(create, x):
@@ -210,3 +274,50 @@ def test_a_bad_argument_is_refused_by_its_name(kind, arguments, bad):
 def test_an_image_too_small_for_the_pool_is_refused():
     with pytest.raises(ValueError, match="`window` must fit.*window=2, size=1"):
         VGGBlock(4, 1)(np.ones((1, 1, 8, 3), "float32"))
+
+
+@settings(max_examples=10)
+@given(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=3), units=st.integers(1, 4))
+@pytest.mark.parametrize("policy", TOLERANCES)
+def test_a_dense_layer_and_its_gradients_equal_plain_numpy(policy, sizes, units):
+    layer, x = keras.layers.Dense(units, dtype=policy), distinct((2, *sizes), 0)
+    layer.build(x.shape)
+    draw_weights(layer)
+    kernel, bias = layer.get_weights()
+
+    def gradient(dy):
+        rows = dy.reshape(-1, units)
+        return dy @ kernel.T, x.reshape(-1, sizes[-1]).T @ rows, rows.sum(axis=0)
+
+    assert_answers(layer, x, x @ kernel + bias, gradient, TOLERANCES[policy])
+
+
+def answer_and_slope(function, values):
+    x = tf.constant(values, "float32")
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = function(x)
+    return y.numpy(), tape.gradient(y, x).numpy()
+
+
+def test_a_sigmoid_lies_between_0_and_1_and_saturates_at_both():
+    y, slope = answer_and_slope(keras.layers.Activation("sigmoid"), [-20, -2, 0, 2, 20])
+    np.testing.assert_allclose(y, [0, 1 / (1 + np.e**2), 0.5, 1 / (1 + np.e**-2), 1], atol=1e-6)
+    np.testing.assert_allclose(slope, y * (1 - y), atol=1e-6)
+    assert slope[2] == max(slope) == 0.25
+    assert max(slope[0], slope[-1]) < 1e-6
+
+
+def test_a_relu_passes_what_is_positive_and_its_gradient_as_they_are():
+    y, slope = answer_and_slope(keras.layers.ReLU(), [-20, -2, 2, 20])
+    np.testing.assert_array_equal(y, [0, 0, 2, 20])
+    np.testing.assert_array_equal(slope, [0, 0, 1, 1])
+
+
+def test_the_gradient_of_softmax_and_cross_entropy_is_the_answer_less_the_truth():
+    logits, truth = np.array([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]]), np.eye(3)[[1, 0]]
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, reduction="sum")
+    value, slope = answer_and_slope(lambda x: loss(truth, x), logits)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert value == pytest.approx(-np.log((shares * truth).sum(axis=1)).sum())
+    np.testing.assert_allclose(slope, shares - truth, atol=1e-6)

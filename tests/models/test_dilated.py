@@ -14,21 +14,8 @@ from hypothesis import strategies as st
 import models
 from models.expand import expand
 from models.layers import DilatedStack1D, DilatedStack2D, GlobalMaxPool1D
-
-
-def loop_stack(x, kernels, biases, rates, iterations):
-    """Apply a block of dilated convolutions and ReLUs to one sequence, again and again."""
-    for _ in range(iterations):
-        for kernel, bias, rate in zip(kernels, biases, rates, strict=True):
-            y = np.zeros((len(x), kernel.shape[-1]))
-            # Where the zeros are odd in number, the odd one stands after the sequence.
-            before = (len(kernel) - 1) * rate // 2
-            for step, tap in np.ndindex(len(x), len(kernel)):
-                seen = step + tap * rate - before
-                if 0 <= seen < len(x):
-                    y[step] += x[seen] @ kernel[tap]
-            x = np.maximum(y + bias, 0)
-    return x
+from tests.models import loops
+from tests.models.gradients import Steps, assert_equals_paper, distinct
 
 
 def weights_of(stack, seed=0):
@@ -53,20 +40,48 @@ def receptive_field(stack, sizes):
     return seen.sum()
 
 
-@settings(max_examples=15)
-@given(
-    steps=st.integers(1, 9),
-    kernel_size=st.integers(1, 4),
-    rates=st.lists(st.integers(1, 4), min_size=1, max_size=3),
-    iterations=st.integers(1, 3),
-)
-def test_a_stack_equals_plain_loops(steps, kernel_size, rates, iterations):
-    x = np.random.default_rng(1).normal(size=(2, steps, 2)).astype("float32")
-    stack = DilatedStack1D(2, kernel_size, rates, iterations)
-    stack.build(x.shape)
-    kernels, biases = weights_of(stack)
-    expected = [loop_stack(each, kernels, biases, rates, iterations) for each in x]
-    np.testing.assert_allclose(stack(x), expected, rtol=1e-3, atol=1e-4)
+@st.composite
+def problems(draw):
+    """Draw an input along 1 or 2 axes, and the arguments of a stack that takes it."""
+    rank, filters = draw(st.integers(1, 2)), draw(st.integers(1, 3))
+    sizes = draw(st.tuples(*[st.integers(1, 9 if rank == 1 else 4)] * rank))
+    arguments = {
+        "filters": filters,
+        "kernel_size": draw(st.tuples(*[st.integers(1, 4 if rank == 1 else 3)] * rank)),
+        "dilation_rates": draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)),
+        "iterations": draw(st.integers(1, 3)),
+    }
+    return distinct((2, *sizes, filters), draw(st.integers(0, 99))), arguments
+
+
+def check(problem, policy="float32"):
+    """Hold a stack to Strubell et al.: a ReLU after each, the block's weights shared."""
+    x, arguments = problem
+    filters, window, rates, iterations = arguments.values()
+    steps, rank = Steps(len(rates), policy), len(window)
+    block = loops.chain(
+        *(
+            loops.chain(
+                steps.conv(window, filters, filters, gaps=(rate,) * rank, bias=True), steps.relu
+            )
+            for rate in rates
+        )
+    )
+    kind = {1: DilatedStack1D, 2: DilatedStack2D}[rank]
+    assert_equals_paper(kind, arguments, x, steps, loops.repeated(block, iterations))
+
+
+@settings(max_examples=20)
+@given(problem=problems())
+def test_a_stack_and_its_gradients_equal_plain_loops(problem):
+    check(problem)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@settings(max_examples=10)
+@given(problem=problems())
+def test_in_half_precision_it_stays_near_plain_loops(policy, problem):
+    check(problem, policy)
 
 
 def test_a_stack_of_images_equals_that_of_keras():

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import layers
-from tests.models import runtimes
+from tests.models import loops, runtimes
+from tests.models.gradients import assert_close, distinct
 
 KINDS = ("Max", "Average", "L2")
 RANKS = (1, 2, 3)
@@ -20,29 +21,12 @@ def global_pool(kind, rank, **options):
 
 
 def loop_global_pool(kind, x, lengths=None):
-    """Return one number per channel, over the first steps of each example where told how many."""
-    y, dy = np.zeros((len(x), x.shape[-1])), np.zeros(x.shape)
-    for each, channel in np.ndindex(y.shape):
-        place = (
-            np.s_[each, : lengths[each], channel]
-            if lengths is not None
-            else np.s_[each, ..., channel]
-        )
-        values = x[place].astype(float).ravel()
-        if not len(values):
-            continue
-        if kind == "Max":
-            y[each, channel], slope = max(values), values == max(values)
-        elif kind == "Average":
-            y[each, channel], slope = (
-                sum(values) / len(values),
-                np.full(len(values), 1 / len(values)),
-            )
-        else:
-            y[each, channel] = np.sqrt(sum(value * value for value in values))
-            slope = values / y[each, channel]
-        dy[place] = np.reshape(slope, x[place].shape)
-    return y, dy
+    """Pool by one window as large as `x`, over the first steps of each example where told so."""
+    _, *sizes, channels = x.shape
+    real = None if lengths is None else np.arange(sizes[0]) < np.array(lengths)[:, None]
+    y, gradient = loops.pool(kind, x, sizes, sizes, "valid", real)
+    dy = np.ones((len(x), channels))
+    return y.reshape(dy.shape), *gradient(dy.reshape(y.shape))
 
 
 def call_and_gradient(layer, x, **options):
@@ -74,6 +58,17 @@ def test_hidden_steps_never_count_and_nothing_gives_zero(kind, lengths, seed):
     y, dx = call_and_gradient(global_pool(kind, 1), x, mask=mask)
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(dx, slope, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("policy", TOLERANCES)
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=15)
+@given(sizes=SHAPES, seed=st.integers(0, 99))
+def test_in_half_precision_it_stays_near_plain_loops(kind, policy, sizes, seed):
+    x = distinct((2, *sizes, 2), seed)
+    y, dx = call_and_gradient(global_pool(kind, len(sizes), dtype=policy), x)
+    for actual, wanted in zip((y, dx), loop_global_pool(kind, x), strict=True):
+        assert_close(actual, wanted, TOLERANCES[policy])
 
 
 @pytest.mark.parametrize("policy", TOLERANCES)

@@ -7,6 +7,7 @@ import pytest
 import models
 from models import layers
 from models.inspection import inspect_network
+from models.outlines import without_values
 
 
 def rows_of(shape, *parts):
@@ -56,15 +57,39 @@ def test_a_locally_connected_layer_has_its_weights_unshared():
 def test_multiply_adds_are_those_of_the_kernel_at_every_position(layer, shape, expected):
     (row,) = rows_of(shape, layer)
     assert row.multiply_adds == expected
-    assert row.unshared == (expected or None)
+    assert row.unshared == expected
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (layers.Conv2D(4, 3, 2), keras.layers.Conv2D(4, 3, 2, padding="same")),
+        (layers.Conv3D(4, 2), keras.layers.Conv3D(4, 2, padding="same")),
+        (layers.DepthwiseConv1D(3), keras.layers.DepthwiseConv1D(3, padding="same")),
+        (layers.ConvTranspose2D(4, 3, 2), keras.layers.Conv2DTranspose(4, 3, 2, padding="same")),
+    ],
+    ids=["conv", "volume", "depthwise", "transposed"],
+)
+def test_a_layer_of_keras_costs_what_ours_does(ours, theirs):
+    shape = (*(6,) * (ours.input_spec.ndim - 2), 2)
+    (mine,), (stock,) = rows_of(shape, ours), rows_of(shape, theirs)
+    assert (mine.multiply_adds, mine.unshared, mine.dense) == (
+        stock.multiply_adds,
+        stock.unshared,
+        stock.dense,
+    )
+    assert mine.refusals == stock.refusals
+
+
+def test_what_a_layer_of_another_kind_costs_is_not_known():
+    (row,) = rows_of((5, 3), keras.layers.LSTM(4))
+    assert (row.multiply_adds, row.unshared, row.dense) == (None, None, None)
 
 
 def inspected(name, input_shape, num_classes):
     """Inspect one of our networks at the size of its paper, without making its weights."""
-    with keras.StatelessScope(initialize_variables=False):
-        rows = inspect_network(models.build(name, input_shape, num_classes))
-    keras.utils.clear_session(free_memory=False)  # Else Keras makes them with the next network.
-    return rows
+    with without_values():
+        return inspect_network(models.build(name, input_shape, num_classes))
 
 
 @pytest.mark.parametrize(("name", "billions"), [("resnet18", 1.8), ("resnet34", 3.6)])
@@ -113,6 +138,12 @@ def test_what_depends_on_an_unknown_size_is_unknown():
     assert convolution.activation_bytes is None
     assert convolution.parameters == 28
     assert pool.activation_bytes == 16
+
+
+def test_a_layer_without_a_kernel_has_no_weights_of_any_kind_whatever_the_size():
+    for size in (8, None):
+        (row,) = rows_of((size, 2), keras.layers.ReLU())
+        assert (row.unshared, row.dense, row.multiply_adds) == (0, 0, 0)
 
 
 def test_each_row_says_on_which_routes_its_layer_cannot_ship():

@@ -65,6 +65,7 @@ LAYERS = {
     "BatchNorm, volume": (layers.BatchNorm, VOLUME),
     "Dense": (partial(layers.Dense, 5), (4, 3)),
     "PaddedShortcut": (partial(layers.PaddedShortcut, 5, 2), IMAGE),
+    "PaddedShortcut3D": (partial(layers.PaddedShortcut3D, 5, 2), VOLUME),
     "ResidualBlock": (partial(layers.ResidualBlock, 2), IMAGE),
     "ResidualBlock, projection": (partial(layers.ResidualBlock, 3, 2, "linear"), IMAGE),
     "ResidualBlock, convolution": (
@@ -73,6 +74,7 @@ LAYERS = {
     ),
     "ResidualBlock, padding": (partial(layers.ResidualBlock, 3, 2, shortcut="padding"), IMAGE),
     "ResidualBlock, plain": (partial(layers.ResidualBlock, 3, 2, shortcut="none"), IMAGE),
+    "ResidualBlock3D": (partial(layers.ResidualBlock3D, 3, 2), VOLUME),
     "BottleneckBlock": (partial(layers.BottleneckBlock, 2, 2), IMAGE),
     "VGGBlock": (partial(layers.VGGBlock, 3, 2), IMAGE),
     "NiNBlock": (partial(layers.NiNBlock, 3, 3), IMAGE),

@@ -1,6 +1,7 @@
 """What the table of architectures promises, for whichever network."""
 
 import inspect
+import re
 
 import numpy as np
 import pytest
@@ -8,63 +9,50 @@ import pytest
 import models
 from tests.models.outlines import outline
 
-# Smallest height and width, and depth of volumes.
-SMALLEST = {
-    "mlp": 1,
-    "topology": 6,
-    "lenet": 12,
-    "alexnet": 15,
-    "vgg7": 4,
-    "vgg11": 16,
-    "vgg13": 16,
-    "vgg16": 16,
-    "nin": 4,
-    "googlenet": 8,
-    "autoencoder": 4,
-    "resnet3d": 5,
-    **{f"{kind}{layers}": 4 for kind in ("resnet", "plain") for layers in (8, 20, 56)},
-    **{f"{kind}{layers}": 8 for kind in ("resnet", "plain") for layers in (18, 34, 50)},
-}
-SEQUENCES = ("textcnn", "idcnn")
 BAD = {"input_shape": None, "num_classes": 0, "width": 0, "dropout_rate": 1.5}
-BAD_SHAPES = {"image": (28, 28), "volume": (8, 8, 8), "tokens": (28, 28)}
+# Shapes of the wrong rank, by the rank of the right one.
+BAD_SHAPES = {1: (28, 28), 3: (28, 28), 4: (8, 8, 8)}
+SIZED = [name for name in models.ARCHITECTURES if len(models.default_input_shape(name)) > 1]
 
 
-def input_name(name):
-    """What the network takes: an image, a volume or tokens."""
-    return {"textcnn": "tokens", "idcnn": "tokens", "resnet3d": "volume"}.get(name, "image")
-
-
-def input_shape(name, size=16):
-    """A shape of which every size is `size`."""
-    return {"image": (size, size, 1), "volume": (size, size, size, 1), "tokens": (size,)}[
-        input_name(name)
-    ]
+def cube(name, size):
+    """The shape that a network takes, every size of it `size`."""
+    *sizes, channels = models.default_input_shape(name)
+    return (*[size] * len(sizes), channels)
 
 
 def options(name):
     return list(inspect.signature(models.ARCHITECTURES[name]).parameters)[2:]
 
 
-def test_every_network_of_images_or_volumes_has_a_smallest_size_here():
-    assert {*SMALLEST, *SEQUENCES} == set(models.ARCHITECTURES)
+def smallest_size(name):
+    """The least size that a network says it takes, to an input of one pixel."""
+    try:
+        outline(name, cube(name, 1), 2, width=1)
+    except ValueError as error:
+        return int(re.search(r"of at least (\d+)\. Received: input_shape=", str(error))[1])
+    return 1
 
 
-@pytest.mark.parametrize("name", SMALLEST)
-def test_the_smallest_input_works_and_a_smaller_one_is_refused(name):
-    smallest = SMALLEST[name]
-    shape = input_shape(name, smallest)
+def documented_size(name):
+    """The least size in the docstring of a network, `None` where it depends on options."""
+    function = models.ARCHITECTURES[name]
+    text = getattr(function, "func", function).__doc__
+    found = re.search(r"at least (\d+), and channels", text)
+    return int(found[1]) if found else None
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_the_smallest_input_is_as_documented_and_works_and_a_smaller_one_is_refused(name):
+    smallest = smallest_size(name)
+    assert documented_size(name) in (None, smallest)
+    shape = cube(name, smallest)
     model = models.build(name, shape, 2, width=1)
     assert np.isfinite(model(np.ones((1, *shape)))["logits"]).all()
     if smallest > 1:
         *sizes, channels = shape
         with pytest.raises(ValueError, match=f"at least {smallest}. Received: input_shape="):
             models.build(name, (*sizes[:-1], smallest - 1, channels), 2)
-
-
-@pytest.mark.parametrize("name", models.ARCHITECTURES)
-def test_a_network_is_called_by_its_name_in_the_table(name):
-    assert outline(name, input_shape(name), 2, width=1).name == name
 
 
 @pytest.mark.parametrize("name", models.ARCHITECTURES)
@@ -75,8 +63,10 @@ def test_every_option_is_a_plain_value_with_a_default(name):
 
 
 @pytest.mark.parametrize("name", models.ARCHITECTURES)
-def test_a_wider_network_has_more_weights_and_its_first_layer_as_many_filters(name):
-    narrow, wide = (outline(name, input_shape(name), 2, width=width) for width in (4, 8))
+def test_a_network_is_named_as_in_the_table_and_as_wide_as_its_option_says(name):
+    shape = models.default_input_shape(name)
+    narrow, wide = (outline(name, shape, 2, width=width) for width in (4, 8))
+    assert narrow.name == wide.name == name
     assert wide.count_params() > narrow.count_params()
     kernels = [weight for weight in wide.trainable_weights if weight.name == "kernel"]
     assert kernels[0].shape[-1] == 8
@@ -92,8 +82,9 @@ def test_a_wider_network_has_more_weights_and_its_first_layer_as_many_filters(na
     ],
 )
 def test_a_bad_argument_is_refused_by_its_name(name, argument):
-    bad = BAD_SHAPES[input_name(name)] if argument == "input_shape" else BAD[argument]
-    arguments = {"input_shape": input_shape(name), "num_classes": 2, "width": 1, argument: bad}
+    shape = models.default_input_shape(name)
+    bad = BAD_SHAPES[len(shape)] if argument == "input_shape" else BAD[argument]
+    arguments = {"input_shape": shape, "num_classes": 2, "width": 1, argument: bad}
     with pytest.raises(ValueError, match=f"`{argument}` must be .* Received: {argument}="):
         outline(name, **arguments)
 
@@ -111,3 +102,16 @@ def test_an_unknown_option_is_refused_with_the_nearest_known():
 def test_the_variant_is_in_the_name_and_no_option():
     with pytest.raises(ValueError, match="`option` must be one of 'width'.*option='variant'"):
         models.build("vgg11", (28, 28, 1), 2, variant="vgg16")
+
+
+def test_a_wrong_number_of_classes_is_refused_before_anything_is_built(monkeypatch):
+    def build(input_shape, num_classes):
+        raise AssertionError("built")
+
+    monkeypatch.setitem(models.ARCHITECTURES, "slow", build)
+    with pytest.raises(ValueError, match="`num_classes` must be a positive int"):
+        models.build("slow", (8, 8, 1), 0)
+
+
+def test_the_default_input_suits_the_network_and_names_no_other():
+    assert set(models.INPUT_SHAPES) < set(models.ARCHITECTURES)

@@ -5,30 +5,34 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import models
 from models import kernels
-from models.layers import BatchNorm, GlobalMaxPool1D
+from models.expand import expand
+from models.kernels import normalization
+from models.layers import BatchNorm, Conv2D, GlobalMaxPool1D
+from tests.models import loops
+from tests.models.gradients import Steps, assert_equals_steps, distinct
 
 SHAPES = [(8, 3), (4, 5, 3), (2, 4, 5, 3), (2, 2, 3, 2, 3)]
 
+# The input is exact in a half, the statistics are float32, and each answer is rounded once.
+TOLERANCES = {"float32": 1e-5, "mixed_bfloat16": 2**-8, "mixed_float16": 2**-11}
 
-def loop_batch_norm(x, gamma, beta, epsilon):
-    """Return output, statistics of each channel, and a function from gradient to gradients."""
-    flat = x.reshape(-1, x.shape[-1]).astype("float64")
-    y, mean, variance, scaled = np.zeros_like(flat), [], [], np.zeros_like(flat)
-    for channel, values in enumerate(flat.T):
-        mean.append(sum(values) / len(values))
-        variance.append(sum((value - mean[-1]) ** 2 for value in values) / len(values))
-        scaled[:, channel] = (values - mean[-1]) / np.sqrt(variance[-1] + epsilon)
-        y[:, channel] = gamma[channel] * scaled[:, channel] + beta[channel]
 
-    def gradient(dy):
-        dy = dy.reshape(flat.shape)
-        dgamma, dbeta = (dy * scaled).sum(axis=0), dy.sum(axis=0)
-        centred = dy - (dbeta + scaled * dgamma) / len(flat)
-        dx = gamma / np.sqrt(np.array(variance) + epsilon) * centred
-        return dx.reshape(x.shape), dgamma, dbeta
+def shapes():
+    """Every shape of rank 2 to 5."""
+    sizes = st.lists(st.integers(1, 4), max_size=3)
+    return st.tuples(st.integers(1, 4), sizes, st.integers(1, 4)).map(
+        lambda parts: (parts[0], *parts[1], parts[2])
+    )
 
-    return y.reshape(x.shape), np.array(mean), np.array(variance), gradient
+
+def check(shape, seed, policy):
+    """Hold a batch norm and its gradients to plain loops, in inference and in training."""
+    steps = Steps(seed)
+    whole = steps.batch_norm(shape[-1])
+    x = distinct(shape, seed)
+    assert_equals_steps(BatchNorm(dtype=policy), x, steps, whole, TOLERANCES[policy])
 
 
 def random_problem(shape, seed=0):
@@ -42,14 +46,15 @@ def random_problem(shape, seed=0):
 def each_kernel(request, monkeypatch):
     """Run a test on TensorFlow's kernel, then on the one of all other backends."""
     if request.param == "keras.ops":
-        monkeypatch.setattr(kernels, "_has_fused_kernel", lambda x: False)
+        monkeypatch.setattr(normalization, "has_fused_kernel", lambda x: False)
 
 
 @pytest.mark.usefixtures("each_kernel")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_training_and_its_gradient_equal_plain_loops(shape):
     x, dy, gamma, beta = random_problem(shape)
-    expected, mean, variance, gradient = loop_batch_norm(x, gamma, beta, epsilon=1e-2)
+    expected, gradient = loops.batch_norm(x, gamma, beta, epsilon=1e-2)
+    mean, variance = loops.moments(x)
     inputs = [tf.constant(value) for value in (x, gamma, beta)]
     with tf.GradientTape() as tape:
         tape.watch(inputs)
@@ -60,6 +65,30 @@ def test_training_and_its_gradient_equal_plain_loops(shape):
     np.testing.assert_allclose(batch_variance, variance * count / (count - 1), rtol=1e-4)
     for actual, wanted in zip(tape.gradient(y, inputs, dy), gradient(dy), strict=True):
         np.testing.assert_allclose(actual, wanted, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("policy", TOLERANCES)
+@settings(max_examples=20)
+@given(shape=shapes(), seed=st.integers(0, 99))
+def test_a_layer_and_its_gradients_equal_plain_loops(policy, shape, seed):
+    check(shape, seed, policy)
+
+
+@settings(max_examples=20)
+@given(shape=shapes(), seed=st.integers(0, 99))
+def test_on_other_backends_they_equal_plain_loops_too(shape, seed):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(normalization, "has_fused_kernel", lambda x: False)
+        check(shape, seed, "float32")
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@settings(max_examples=20)
+@given(seed=st.integers(0, 99))
+def test_on_other_backends_a_gradient_in_half_precision_is_rounded_once(policy, seed):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(normalization, "has_fused_kernel", lambda x: False)
+        check((2, 3), seed, policy)
 
 
 @pytest.mark.usefixtures("each_kernel")
@@ -124,7 +153,8 @@ def test_layer_equals_that_of_keras_in_training_and_inference(shape, seed):
 def test_hidden_steps_are_no_part_of_the_statistics(lengths, seed):
     x, dy, gamma, beta = random_problem((len(lengths), 6, 3), seed)
     mask = np.arange(6) < np.array(lengths)[:, None]
-    expected, mean, variance, gradient = loop_batch_norm(x[mask], gamma, beta, epsilon=1e-2)
+    expected, gradient = loops.batch_norm(x[mask], gamma, beta, epsilon=1e-2)
+    mean, variance = loops.moments(x[mask])
     inputs = [tf.constant(value) for value in (x, gamma, beta)]
     with tf.GradientTape() as tape:
         tape.watch(inputs)
@@ -221,3 +251,16 @@ def test_a_bad_argument_is_refused_by_its_name(bad):
     (name,) = bad
     with pytest.raises(ValueError, match=f"`{name}` must be .* Received: {name}="):
         BatchNorm(**bad)
+
+
+@pytest.mark.parametrize("name", ["lenet", "topology", "alexnet", "vgg7", "nin"])
+def test_a_network_normalizes_between_each_affine_map_and_its_activation(name):
+    options = {"k": 2} if name == "topology" else {}
+    model = expand(models.build(name, (32, 32, 3), 10, width=4, batch_norm=True, **options))
+    neighbours = zip(model.layers, model.layers[1:], model.layers[2:], strict=False)
+    found = [each for each in neighbours if isinstance(each[1], BatchNorm)]
+    assert found
+    for affine, _, activation in found:
+        assert isinstance(affine, Conv2D | keras.layers.Dense)
+        assert not affine.use_bias
+        assert isinstance(activation, keras.layers.ReLU | keras.layers.Activation)

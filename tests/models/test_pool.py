@@ -1,5 +1,3 @@
-import itertools
-
 import keras
 import numpy as np
 import pytest
@@ -8,7 +6,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from models import layers
-from tests.models import runtimes
+from tests.models import loops, runtimes
+from tests.models.gradients import distinct
 
 KINDS = ("Max", "Average", "L2")
 RANKS = (1, 2, 3)
@@ -37,90 +36,12 @@ def problems(draw, ranks=RANKS):
     padding = draw(paddings(window))
     shape = (2, *sizes, 2)
     # TensorFlow keeps no gradient of a max pool in one dimension whose window fits nowhere.
-    assume(all(count > 0 for count in counts_of(sizes, window, strides, padding)))
+    assume(all(counts_of(sizes, window, strides, padding)))
     return distinct(shape, draw(st.integers(0, 99))), window, strides, padding
 
 
-def distinct(shape, seed):
-    """Return values of either sign, about 1 in size, that differ even in bfloat16."""
-    random = np.random.default_rng(seed)
-    mantissas = np.arange(np.prod(shape), dtype="uint32") + 0x3E80  # From 0.25, 128 an octave.
-    values = (mantissas << 16).view("float32") * random.choice([-1, 1], mantissas.size)
-    return random.permutation(values).reshape(shape).astype("float32")
-
-
-def zeros_around(size, window, stride, padding):
-    """Return how many positions one axis is padded with, before and after."""
-    if padding == "same":
-        wanted = (int(np.ceil(size / stride)) - 1) * stride + window
-        return max(wanted - size, 0) // 2, -(-max(wanted - size, 0) // 2)
-    if isinstance(padding, tuple):
-        return padding
-    zeros = {"valid": 0, "narrow": 0, "wide": window - 1}.get(padding, padding)
-    return zeros, zeros
-
-
-def counts_of(sizes, window, strides, padding):
-    axes = zip(sizes, window, strides, per_axis(padding, window), strict=True)
-    pairs = [
-        (size, width, step, zeros_around(size, width, step, pad)) for size, width, step, pad in axes
-    ]
-    return [(size + sum(pair) - width) // step + 1 for size, width, step, pair in pairs]
-
-
-def per_axis(padding, window):
-    return padding if isinstance(padding, tuple) else (padding,) * len(window)
-
-
-def places(sizes, window, strides, padding):
-    """Yield each output position with the slices of the input under its window."""
-    starts = []
-    axes = zip(sizes, window, strides, per_axis(padding, window), strict=True)
-    for size, width, step, pad in axes:
-        before, after = zeros_around(size, width, step, pad)
-        starts.append(range(-before, size + after - width + 1, step))
-    for position in itertools.product(*[range(len(each)) for each in starts]):
-        corner = [each[index] for each, index in zip(starts, position, strict=True)]
-        yield (
-            position,
-            tuple(
-                slice(max(start, 0), start + width)
-                for start, width in zip(corner, window, strict=True)
-            ),
-        )
-
-
-def pool_of_values(kind, values):
-    """Return what a window of `values` gives, and the gradient of that."""
-    if kind == "Max":
-        return max(values), (values == max(values)).astype(float)
-    if kind == "Average":
-        return sum(values) / len(values), np.full(len(values), 1 / len(values))
-    length = np.sqrt(sum(value * value for value in values))
-    return length, values / length if length else np.zeros(len(values))
-
-
-def loop_pool(kind, x, window, strides, padding, real=None):
-    """Return the pool of `x` where `real`, and a function from its gradient to that of `x`."""
-    batch, *sizes, channels = x.shape
-    real = np.ones(x.shape[:-1], bool) if real is None else real
-    shape = (batch, *counts_of(sizes, window, strides, padding), channels)
-    y, slopes = np.zeros(shape), []
-    for position, place in places(sizes, window, strides, padding):
-        for each, channel in np.ndindex(batch, channels):
-            seen = real[(each, *place)]
-            if seen.any():
-                here, where = (each, *position, channel), (each, *place, channel)
-                y[here], slope = pool_of_values(kind, x[where][seen].astype(float))
-                slopes.append((here, where, seen, slope))
-
-    def gradient(dy):
-        dx = np.zeros(x.shape)
-        for here, where, seen, slope in slopes:
-            dx[where][seen] += dy[here] * slope
-        return dx
-
-    return y, gradient
+def counts_of(sizes, *arguments):
+    return loops.Sliding(sizes, *arguments).positions
 
 
 def call_and_gradient(layer, x, dy=None, **options):
@@ -137,11 +58,11 @@ def call_and_gradient(layer, x, dy=None, **options):
 @given(problem=problems(), seed=st.integers(0, 99))
 def test_a_pool_and_its_gradient_equal_plain_loops(kind, problem, seed):
     x, *arguments = problem
-    expected, gradient = loop_pool(kind, x, *arguments)
+    expected, gradient = loops.pool(kind, x, *arguments)
     dy = np.random.default_rng(seed).normal(size=expected.shape)
     y, dx = call_and_gradient(pool(kind, x.ndim - 2, *arguments), x, dy)
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(dx, gradient(dy), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(dx, *gradient(dy), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("policy", TOLERANCES)
@@ -150,12 +71,12 @@ def test_a_pool_and_its_gradient_equal_plain_loops(kind, problem, seed):
 @given(problem=problems())
 def test_a_pool_in_half_precision_is_right_to_its_last_bits(kind, policy, problem):
     x, *arguments = problem
-    expected, gradient = loop_pool(kind, x, *arguments)
+    expected, gradient = loops.pool(kind, x, *arguments)
     y, dx = call_and_gradient(pool(kind, x.ndim - 2, *arguments, dtype=policy), x)
     tolerance = TOLERANCES[policy]
     np.testing.assert_allclose(y, expected, rtol=tolerance, atol=tolerance)
     # A position may stand in 27 windows, whose gradients are added up in half precision.
-    np.testing.assert_allclose(dx, gradient(np.ones(y.shape)), rtol=4 * tolerance, atol=tolerance)
+    np.testing.assert_allclose(dx, *gradient(np.ones(y.shape)), rtol=4 * tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -164,11 +85,11 @@ def test_a_pool_in_half_precision_is_right_to_its_last_bits(kind, policy, proble
 def test_what_a_mask_hides_counts_as_padding(kind, problem, lengths):
     x, *arguments = problem
     mask = np.arange(x.shape[1]) < np.array(lengths)[:, None]
-    expected, gradient = loop_pool(kind, x, *arguments, real=mask)
+    expected, gradient = loops.pool(kind, x, *arguments, real=mask)
     layer = pool(kind, 1, *arguments)
     y, dx = call_and_gradient(layer, x, mask=tf.constant(mask))
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(dx, gradient(np.ones(y.shape)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(dx, *gradient(np.ones(y.shape)), rtol=1e-4, atol=1e-5)
 
 
 @settings(max_examples=25)
@@ -180,7 +101,7 @@ def test_as_many_outputs_stay_visible_as_the_sequence_alone_would_have(problem, 
     mask = np.array(layer.compute_mask(x, tf.sequence_mask(lengths, x.shape[1])))
     assert mask.shape == layer.compute_output_shape(x.shape)[:2]
     for visible, length in zip(mask, lengths, strict=True):
-        count = max(counts_of([length], *arguments)[0], 0) if length else 0
+        count = counts_of([length], *arguments)[0] if length else 0
         np.testing.assert_array_equal(visible, np.arange(len(visible)) < count)
 
 

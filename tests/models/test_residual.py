@@ -1,10 +1,116 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from models.layers import BottleneckBlock, PaddedShortcut, ResidualBlock
+from models.layers import BottleneckBlock, PaddedShortcut, ResidualBlock, ResidualBlock3D
+from tests.models import loops
+from tests.models.gradients import Steps, assert_equals_paper, distinct
 
 BLOCKS = (ResidualBlock, BottleneckBlock)
 SHORTCUTS = ("projection", "convolution", "padding")
+
+
+def basic_branch(steps, channels, filters, strides):
+    """Figure 5 of He et al., on the left: the step stands in the first convolution."""
+    return loops.chain(
+        steps.conv((3,) * len(strides), channels, filters, strides),
+        steps.batch_norm(filters),
+        steps.relu,
+        steps.conv((3,) * len(strides), filters, filters),
+        steps.batch_norm(filters),
+    )
+
+
+def bottleneck_branch(steps, channels, filters, strides):
+    """Figure 5 of He et al., on the right; the step stands in the 3x3, as Goyal et al. put it."""
+    return loops.chain(
+        steps.conv((1, 1), channels, filters),
+        steps.batch_norm(filters),
+        steps.relu,
+        steps.conv((3, 3), filters, filters, strides),
+        steps.batch_norm(filters),
+        steps.relu,
+        steps.conv((1, 1), filters, 4 * filters),
+        steps.batch_norm(4 * filters),
+    )
+
+
+def padded_shortcut(channels, filters, strides):
+    """Option A of He et al.: skip positions, and append channels of zeros."""
+
+    def step(x):
+        y = np.zeros((len(x), *(-(-np.array(x.shape[1:-1]) // strides)), filters))
+        kept = (slice(None), *(slice(None, None, step) for step in strides))
+        y[..., :channels] = x[kept]
+
+        def gradient(dy):
+            dx = np.zeros(x.shape)
+            dx[kept] = dy[..., :channels]
+            return (dx,)
+
+        return y, gradient
+
+    return step
+
+
+def shortcut_of(kind, steps, channels, filters, strides):
+    """Options A and B of He et al., B with and without its batch norm."""
+    if channels == filters and max(strides) == 1:
+        return loops.chain()
+    if kind == "padding":
+        return padded_shortcut(channels, filters, strides)
+    if kind == "convolution":
+        return steps.conv((1,) * len(strides), channels, filters, strides, bias=True)
+    conv = steps.conv((1,) * len(strides), channels, filters, strides)
+    return loops.chain(conv, steps.batch_norm(filters))
+
+
+def residual(kind, shortcut, steps, channels, filters, strides):
+    """The last ReLU follows the sum."""
+    branch = bottleneck_branch if kind is BottleneckBlock else basic_branch
+    whole = branch(steps, channels, filters, strides)
+    if shortcut != "none":
+        widened = 4 * filters if kind is BottleneckBlock else filters
+        whole = loops.total(whole, shortcut_of(shortcut, steps, channels, widened, strides))
+    return loops.chain(whole, steps.relu)
+
+
+@st.composite
+def problems(draw):
+    """Draw an input of a few positions, and a block that changes its shape or does not."""
+    kind = draw(st.sampled_from((*BLOCKS, ResidualBlock3D)))
+    filters, changes = draw(st.integers(1, 3)), draw(st.booleans())
+    most = 4 * filters if kind is BottleneckBlock else filters
+    channels = draw(st.integers(1, most)) if changes else most
+    rank, most_size = (3, 3) if kind is ResidualBlock3D else (2, 5)
+    strides = draw(st.tuples(*[st.integers(1, 2)] * rank)) if changes else (1,) * rank
+    sizes = draw(st.tuples(*[st.integers(1, most_size)] * rank))
+    return kind, sizes, channels, filters, strides, draw(st.integers(0, 99))
+
+
+def check(problem, shortcut, policy="float32"):
+    """Hold a block to the recipe of the paper."""
+    kind, sizes, channels, filters, strides, seed = problem
+    steps = Steps(seed, policy)
+    whole = residual(kind, shortcut, steps, channels, filters, strides)
+    arguments = {"filters": filters, "strides": strides, "shortcut": shortcut}
+    assert_equals_paper(kind, arguments, distinct((2, *sizes, channels), seed), steps, whole)
+
+
+@pytest.mark.parametrize("shortcut", [*SHORTCUTS, "none"])
+@settings(max_examples=15)
+@given(problem=problems())
+def test_a_block_and_its_gradients_equal_plain_loops(shortcut, problem):
+    check(problem, shortcut)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("shortcut", [*SHORTCUTS, "none"])
+@settings(max_examples=5)
+@given(problem=problems())
+def test_in_half_precision_it_stays_near_plain_loops(shortcut, policy, problem):
+    check(problem, shortcut, policy)
 
 
 def image(channels=4):
@@ -57,30 +163,6 @@ def test_relu_follows_the_sum():
     x = image()
     block = with_zero_branch(ResidualBlock(4), x)
     np.testing.assert_array_equal(block(x), np.maximum(x, 0))
-
-
-def test_the_output_is_the_branch_plus_the_shortcut():
-    x = image(channels=2)
-    block = ResidualBlock(4, strides=2, activation="linear")
-    y = block(x)
-    branch = block.norm1(block.conv1(x))
-    branch = block.norm2(block.conv2(np.maximum(branch, 0)))
-    np.testing.assert_allclose(
-        y, branch + block.projection_norm(block.projection(x)), rtol=1e-5, atol=1e-5
-    )
-
-
-def test_a_bottleneck_is_narrow_within_and_four_times_as_wide_at_its_end():
-    block = BottleneckBlock(3, strides=2)
-    x = image(channels=5)
-    y = block(x)
-    branch = block.norm1(block.conv1(x))
-    branch = block.norm2(block.conv2(np.maximum(branch, 0)))
-    branch = block.norm3(block.conv3(np.maximum(branch, 0)))
-    expected = np.maximum(branch + block.projection_norm(block.projection(x)), 0)
-    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
-    shapes = [layer.kernel.shape for layer in (block.conv1, block.conv2, block.conv3)]
-    assert shapes == [(1, 1, 5, 3), (3, 3, 3, 3), (1, 1, 3, 12)]
 
 
 def test_a_bottleneck_of_resnet50_has_the_parameters_of_its_table():

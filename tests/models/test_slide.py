@@ -22,11 +22,11 @@ def test_a_sliding_network_has_the_same_logits_on_images_of_its_own_size(name):
     np.testing.assert_allclose(answers[:, 0, 0], expected, atol=1e-5 * np.ptp(expected))
 
 
-def test_sliding_over_a_canvas_is_the_network_on_every_crop(smoke_splits):
-    """Nine items on 112x112 pixels; a pool of stride 2 makes a place of every second pixel."""
+def test_sliding_over_a_canvas_is_the_network_on_every_crop():
+    """Nine images on 112x112 pixels; a pool of stride 2 makes a place of every second pixel."""
     network = classifier("topology", width=8)
     canvas = np.zeros((1, 112, 112, 1), "float32")
-    for index, image in enumerate(smoke_splits.test.images[:9]):
+    for index, image in enumerate(pixels(9)):
         top, left = 37 * (index // 3) + 5, 36 * (index % 3) + 7
         canvas[0, top : top + 28, left : left + 28] = image
     answers = logits(to_convolutional(network), canvas)

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import models
 from models import layers
 from models.convert import fold_batch_norm
 from models.translation import equivariance, invariance, shifted
+from tests.models.outlines import outline
 from tests.models.trained import chain, classifier, pixels, random
 
 
@@ -59,8 +61,45 @@ def test_a_network_of_maps_is_measured_by_its_own_stride():
 
 
 def test_one_answer_for_the_whole_image_is_no_map():
-    with pytest.raises(ValueError, match="`layer` must make maps"):
+    with pytest.raises(ValueError, match="`layer` must make one output, maps"):
         equivariance(layers.GlobalMaxPool2D(), random((2, 8, 8, 1)), most=1)
+
+
+def test_two_outputs_are_refused():
+    inputs = keras.Input((8, 8, 1))
+    maps = layers.Conv2D(2, 3)(inputs)
+    network = keras.Model(inputs, {"one": maps, "other": keras.layers.ReLU()(maps)})
+    with pytest.raises(ValueError, match="Received: .* with 2 outputs"):
+        equivariance(network, random((2, 8, 8, 1)), most=1)
+
+
+MAPS = ("autoencoder", "idcnn")
+TINY = {"autoencoder": {"width": 2}, "idcnn": {"width": 2, "vocabulary_size": 20, "dimensions": 4}}
+
+
+@pytest.mark.parametrize("name", [name for name in models.ARCHITECTURES if name not in MAPS])
+def test_a_classifier_is_refused(name):
+    shape = models.default_input_shape(name)
+    with pytest.raises(ValueError, match=f"Received: layer={name}, with 1 outputs"):
+        equivariance(outline(name, shape, 3), np.zeros((1, *shape)), most=1)
+
+
+def test_the_autoencoder_moves_with_every_fourth_pixel():
+    """Light in the middle, so that edges do not matter; two strides of 2 make a stride of 4."""
+    images = np.zeros((2, 40, 40, 1), "float32")
+    images[:, 18:22, 18:22] = pixels(2, (4, 4, 1))
+    network = models.build("autoencoder", (40, 40, 1), None, **TINY["autoencoder"])
+    errors = equivariance(network, images, most=4)
+    np.testing.assert_allclose(errors[[0, 4]], 0, atol=1e-5)
+    assert (errors[1:4] > 1e-3).all()
+
+
+def test_the_labels_of_a_text_move_with_it():
+    network = models.build("idcnn", (60,), 3, **TINY["idcnn"], depth=2, iterations=1)
+    tokens = np.random.default_rng(0).integers(1, 20, (2, 60))
+    errors = equivariance(network, tokens, most=3)
+    assert errors[0] == 0
+    assert (errors[1:] < 0.3).all()
 
 
 def where_is_the_light(*parts):
@@ -96,11 +135,26 @@ def test_a_convolution_with_a_global_pool_is_less_disturbed_than_a_dense_network
     assert (moves.agreement[1:] < 0.8).all()
 
 
+def test_the_curve_says_where_a_network_answers_the_same_image_in_two_ways():
+    class Coin(keras.layers.Layer):
+        """Tells its first call from later ones."""
+
+        calls = 0
+
+        def call(self, inputs):
+            Coin.calls += 1
+            return inputs if Coin.calls <= 2 else -inputs
+
+    curve = invariance(where_is_the_light(Coin()), pixels(3, (6, 6, 1)), most=0)
+    assert curve.agreement[0] < 1
+    assert curve.overlap[0] < 1
+
+
 @pytest.mark.parametrize("convert", [lambda network: network, fold_batch_norm])
 def test_the_curve_of_a_network_begins_at_one_and_stays_a_share(convert):
     network = convert(classifier("lenet", width=2))
     curve = invariance(network, pixels(20), most=3)
     for values in curve:
         assert values.shape == (4,)
-        assert values[0] == 1
+        assert values[0] == pytest.approx(1, abs=1e-6)
         assert ((values >= 0) & (values <= 1 + 1e-6)).all()

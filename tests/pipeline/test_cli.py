@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from pipeline import cli
+from pipeline.summary import summary
 from serving import edge
 
 REPOSITORY = Path(__file__).parents[2]
@@ -58,6 +59,8 @@ def everything_below(folder):
         (["predict", "nowhere", "a.png", "--top", "0"], "nothing to answer"),
         (["predict"], "Missing from convoy predict: PATH"),
         (["bench", "speed", "x"], "unknown benchmark `speed`"),
+        (["bench"], "unknown benchmark"),
+        (["inspect"], "received nothing"),
     ],
     ids=lambda value: " ".join(value[:4]) if isinstance(value, list) else None,
 )
@@ -106,6 +109,33 @@ def test_predict_gives_the_answers_of_a_device_on_every_route(smoke_run, here, c
     # Percentages are rounded, and another runtime may fall to the other side.
     for one, other in zip(said["saved_model"], said["tflite-fp32"], strict=True):
         assert one == (pytest.approx(other[0], abs=0.11), other[1])
+
+
+def keep_routes(bundle, *names):
+    """Strike all other routes from a bundle's manifest."""
+    path = bundle / "manifest.json"
+    content = json.loads(path.read_text())
+    content["routes"] = [route for route in content["routes"] if route["route"] in names]
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("kept", "expected"),
+    [
+        (["saved_model", "tflite-fp32", "tflite-int8"], "tflite-fp32"),
+        (["saved_model", "tflite-int8"], "tflite-int8"),
+        (["saved_model"], "saved_model"),
+    ],
+)
+def test_what_the_summary_says_to_try_works_whatever_was_exported(
+    run_copy, here, capsys, kept, expected
+):
+    Image.linear_gradient("L").save("picture.png")
+    keep_routes(run_copy.bundle, *kept)
+    *_, advice = summary(run_copy).splitlines()
+    command = advice.partition("convoy ")[2].replace("IMAGE", "picture.png")
+    assert cli.main([*command.split(), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["route"] == expected
 
 
 def test_help_lists_every_verb_and_exits_with_0(capsys):

@@ -68,6 +68,15 @@ def test_the_recipe_is_recorded_with_versions_and_data(smoke_run, smoke_recipe, 
     assert smoke_run.metrics["data"] == smoke_splits.fingerprint
 
 
+def test_the_curve_of_moved_images_is_recorded_beside_its_plot(smoke_run):
+    moved = smoke_run.metrics["moved_images"]
+    assert set(moved) == {"agreement", "overlap"}
+    for shares in moved.values():
+        assert len(shares) == 7
+        assert shares[0] == 1
+        assert all(0 < share < 1 for share in shares[1:])
+
+
 def test_the_plots_are_pictures(smoke_run):
     for path in (smoke_run.folder / "plots").iterdir():
         with Image.open(path) as picture:

@@ -18,8 +18,13 @@ SHAPE = (8, 6, 1)
 
 def with_gate(bundle, gate):
     """The bundle, each of its routes with another gate."""
-    routes = tuple(dataclasses.replace(route, gate=gate) for route in bundle.manifest.routes)
-    changed = dataclasses.replace(bundle.manifest, routes=routes)
+    return with_gates(bundle, {route.route: gate for route in bundle.manifest.routes})
+
+
+def with_gates(bundle, gates):
+    """The bundle with these of its routes alone, in this order, each with its gate."""
+    routes = [dataclasses.replace(bundle.route(name), gate=gate) for name, gate in gates.items()]
+    changed = dataclasses.replace(bundle.manifest, routes=tuple(routes))
     (bundle.folder / "manifest.json").write_text(changed.to_json())
     return open_bundle(bundle.folder)
 

@@ -20,7 +20,7 @@ from serving.bundle import Gate
 from serving.edge import load, main
 from serving.errors import ConvoyError, GateFailed
 from serving.tflite import EdgeModel, Tensor, dequantised, quantised
-from tests.serving.conftest import LABELS, SHAPE, with_gate
+from tests.serving.conftest import LABELS, SHAPE, with_gate, with_gates
 
 probabilities = st.lists(st.floats(0, 1, width=32), min_size=1, max_size=12)
 
@@ -151,6 +151,33 @@ def test_a_bundle_gives_its_float_route_unless_asked(bundle):
     assert load(bundle.folder).path.name == "tiny.fp32.tflite"
     assert load(bundle.folder, "tflite-int8").path.name == "tiny.int8.tflite"
     assert load(bundle.folder).labels == LABELS
+
+
+@pytest.mark.parametrize(
+    ("gates", "expected"),
+    [
+        ({"tflite-fp32": Gate(False, ("slow",)), "tflite-int8": Gate(True)}, "tflite-int8"),
+        ({"tflite-int8": Gate(True)}, "tflite-int8"),
+        ({"tflite-int8": Gate(True), "tflite-fp32": Gate(True)}, "tflite-fp32"),
+    ],
+    ids=["held back", "int8 alone", "int8 first"],
+)
+def test_a_bundle_gives_the_first_route_that_may_ship(bundle, gates, expected):
+    with_gates(bundle, gates)
+    assert load(bundle.folder).route == expected
+
+
+def test_a_file_that_was_held_back_comes_first_again_where_it_is_allowed(bundle):
+    with_gates(bundle, {"tflite-fp32": Gate(False, ("slow",)), "tflite-int8": Gate(True)})
+    assert load(bundle.folder, allow_unproven=True).route == "tflite-fp32"
+
+
+def test_a_bundle_without_a_file_for_devices_is_refused_in_one_sentence(bundle, photo, capsys):
+    with_gates(bundle, {})
+    assert main([str(bundle.folder), str(photo)]) == 2
+    said = capsys.readouterr().err
+    assert "has no file to run: expected tflite-fp32 or tflite-int8, received no file" in said
+    assert said.count("\n") == 1
 
 
 def test_a_file_inside_a_bundle_is_checked_and_named(bundle, monkeypatch):
