@@ -1,12 +1,16 @@
 """The docs say only what is so: verbs, flags, targets and links exist."""
 
+import dataclasses
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from pipeline import cli
+from pipeline import cli, stages
 from pipeline.flags import flag_names
+from pipeline.recipe import network
 from pipeline.recipes import RECIPES
 
 REPOSITORY = Path(__file__).parents[1]
@@ -46,6 +50,22 @@ def test_every_make_target_exists(page):
 def test_every_link_inside_the_project_leads_somewhere(page):
     for target in re.findall(r"\]\((?!http)([^)#]+)", page):
         assert (REPOSITORY / target).exists() or (REPOSITORY / "docs" / target).exists()
+
+
+@pytest.mark.slow
+def test_the_example_of_a_sliding_classifier_finds_the_items(smoke_recipe, tmp_path):
+    recipe = dataclasses.replace(smoke_recipe, network=network("topology"), runs=tmp_path)
+    run, picture = stages.train(recipe), tmp_path / "sliding.png"
+    script = REPOSITORY / "docs" / "sliding.py"
+    said = subprocess.run(
+        [sys.executable, script, run.folder, picture],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=REPOSITORY,
+    ).stdout
+    assert int(said.split()[0]) >= 4, said
+    assert picture.stat().st_size > 10_000
 
 
 def test_the_lock_holds_no_address():
