@@ -93,11 +93,12 @@ def draw(result: dict[str, Any], path: Path) -> None:
         for name, (color, dash) in NETWORKS.items():
             values = result["networks"][name][quantity]
             axes.plot(range(1, len(values) + 1), values, color=color, linestyle=dash, label=name)
-        axes.set(title=f"training {quantity}", xlabel="epoch", yscale="log")
+        axes.set(title=f"training {quantity}", xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if quantity == "error":
             axes.yaxis.set_major_formatter(PercentFormatter(1))
-            axes.yaxis.set_minor_formatter(PercentFormatter(1))
+        else:
+            axes.set_yscale("log")
         tidy(axes)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=110)

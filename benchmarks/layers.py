@@ -229,7 +229,7 @@ def run(
             "15 give a steady median."
         )
     before, found = os.getloadavg(), []
-    show(f"{'times as fast as Keras':22}{'type':10}{'inference':>18}{'training':>18}")
+    show(f"{'times as fast as Keras':24}{'type':9}{'inference':>22}{'training':>22}")
     for name in names:
         for dtype in DTYPES:
             found.append(measure(name, dtype, pairs))
@@ -251,7 +251,7 @@ def row(found: dict[str, Any]) -> str:
     cells = [
         f"{ratio['median']:.2f} ({ratio['lower']:.2f}-{ratio['upper']:.2f})" for ratio in ratios
     ]
-    return f"{found['layer']:22}{found['dtype']:10}{cells[0]:>18}{cells[1]:>18}"
+    return f"{found['layer']:24}{found['dtype']:9}{cells[0]:>22}{cells[1]:>22}"
 
 
 def note(result: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """A trained classifier slides over a canvas of several items, and answers at every place.
 
-    convoy train smoke --network.architecture topology
+    convoy train fashion --network.architecture topology --training.epochs 3
     python docs/sliding.py runs/latest sliding.png
 
 `topology` pads nothing, so each answer is exactly that for the crop it stands for.
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -20,14 +21,13 @@ from pipeline.stages import recall
 
 SIDE, STEP = 112, 2  # Pixels; the one pool of `topology` makes a place of every second pixel.
 CORNERS = ((4, 6), (10, 76), (42, 40), (78, 8), (80, 80))
-SURE = 0.9
 COLOURS = ("#0b6bcb", "#d1495b", "#2a9d8f", "#e9a23b", "#7b5ea7")
 
 
 def items_of(examples):
-    """An item of each of some classes, spread over all."""
-    classes = np.unique(examples.labels)[:: max(1, len(np.unique(examples.labels)) // len(CORNERS))]
-    chosen = [int(np.argmax(examples.labels == each)) for each in classes[: len(CORNERS)]]
+    """The first item of every second class."""
+    classes = np.unique(examples.labels)[1::2][: len(CORNERS)]
+    chosen = [int(np.argmax(examples.labels == each)) for each in classes]
     return examples.images[chosen], examples.labels[chosen]
 
 
@@ -59,14 +59,15 @@ def draw(canvas, classes, answers, shares, names, size, path):
     end = begin + STEP * len(answers)
     picture = np.ones((*answers.shape, 3))
     for colour, index in zip(COLOURS, classes, strict=False):
-        shown = (answers == index) & (shares >= SURE)
-        picture[shown] = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        # White where the network is torn between two classes, full where it is sure of one.
+        sure = np.where(answers == index, np.maximum(2 * shares - 1, 0), 0)[..., np.newaxis]
+        picture = (1 - sure) * picture + sure * np.array(to_rgb(colour))
     right.imshow(picture, extent=(begin, end, end, begin), interpolation="nearest")
     for colour, index, (top, first) in zip(COLOURS, classes, CORNERS, strict=False):
         for axes in (left, right):
             axes.add_patch(Rectangle((first, top), size, size, fill=False, color=colour))
         right.text(first, top - 1.5, names[index], color=colour, fontsize=8)
-    right.set(title=f"answers with at least {SURE:.0%}", xlim=(0, SIDE), ylim=(SIDE, 0))
+    right.set(title="answers, stronger where surer", xlim=(0, SIDE), ylim=(SIDE, 0))
     for axes in (left, right):
         axes.set_xticks([])
         axes.set_yticks([])

@@ -16,7 +16,8 @@ def depthwise_conv(x, kernel, strides, padding, dilation_rate):
     dilated = max(dilation_rate) > 1
     if len(window) == 1 and on_tensorflow():
         steps, gaps = strides * 2, (1, *dilation_rate)
-        return depthwise_conv(x[:, None], kernel[None], steps, padding, gaps)[:, 0]
+        rows, filters = ops.expand_dims(x, 1), ops.expand_dims(kernel, 0)
+        return ops.squeeze(depthwise_conv(rows, filters, steps, padding, gaps), 1)
     # TensorFlow's kernel takes one stride for all axes, and none beside dilation.
     if not on_tensorflow() or len(set(strides)) > 1 or (dilated and max(strides) > 1):
         filters = ops.reshape(kernel, (*window, 1, channels * multiplier))

@@ -2,7 +2,8 @@
 
     convoy train nin
 
-Its accuracy and time have not been measured yet.
+Test accuracy 92.73% with seed 0, int8 92.73%. Training took 453 s on two cores that other work
+shared.
 """
 
 from pipeline.recipe import Data, Recipe, Training, network

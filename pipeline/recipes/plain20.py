@@ -2,7 +2,8 @@
 
     convoy train plain20
 
-Test accuracy 93.03% with seed 0. Training took 672 s on two cores that three other jobs shared.
+Test accuracy 93.03% with seed 0, int8 93.03%. Training took 361 s on two cores that other work
+shared.
 """
 
 from pipeline.recipe import Data, Recipe, Training, network

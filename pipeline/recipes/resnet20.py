@@ -2,8 +2,8 @@
 
     convoy train resnet20
 
-Test accuracy 93.66% with seed 0, int8 93.65%. Training took 636 s on two cores that three other
-jobs shared.
+Test accuracy 93.66% with seed 0, int8 93.65%. Training took 421 s on two cores that other work
+shared.
 """
 
 from pipeline.recipe import Data, Recipe, Training, network

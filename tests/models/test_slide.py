@@ -39,14 +39,14 @@ def test_sliding_over_a_canvas_is_the_network_on_every_crop():
 
 def test_each_unit_behind_a_flatten_becomes_a_filter_as_large_as_the_map():
     inputs = keras.Input((7, 7, 512))
-    x = keras.layers.Dense(40, name="first")(keras.layers.Flatten()(inputs))
-    network = keras.Model(inputs, keras.layers.Dense(40, activation="relu", name="second")(x))
+    x = keras.layers.Dense(4096, name="first")(keras.layers.Flatten()(inputs))
+    network = keras.Model(inputs, keras.layers.Dense(4096, activation="relu", name="second")(x))
     sliding = to_convolutional(network)
-    assert sliding.get_layer("first").kernel.shape == (7, 7, 512, 40)
-    assert sliding.get_layer("second").kernel.shape == (1, 1, 40, 40)
+    assert sliding.get_layer("first").kernel.shape == (7, 7, 512, 4096)
+    assert sliding.get_layer("second").kernel.shape == (1, 1, 4096, 4096)
     x = random((2, 7, 7, 512))
     np.testing.assert_allclose(sliding(x)[:, 0, 0], network(x), rtol=1e-4, atol=1e-4)
-    assert sliding(np.zeros((1, 9, 8, 512), "float32")).shape == (1, 3, 2, 40)
+    assert sliding(np.zeros((1, 9, 8, 512), "float32")).shape == (1, 3, 2, 4096)
 
 
 @pytest.mark.parametrize("shape", [STEPS, VOLUME])
