@@ -23,6 +23,7 @@ from models.layers import (
     L2Pool2D,
     L2Pool3D,
     MaxPool3D,
+    PaddedShortcut3D,
 )
 from models.rewrite import record
 
@@ -50,9 +51,10 @@ def convolves_volumes(layer):
     return isinstance(layer, (Conv3D, ConvTranspose3D, layers.Conv3D, layers.Conv3DTranspose))
 
 
-def pads_a_volume(layer):
-    """Return whether a layer is a max pool that pads a volume by numbers of its own."""
-    return isinstance(layer, MaxPool3D) and layer.padding not in ("same", "valid", "narrow")
+def cuts_a_volume(layer):
+    """Return whether a layer takes slices of a volume, as a max pool does that pads by itself."""
+    pads = isinstance(layer, MaxPool3D) and layer.padding not in ("same", "valid", "narrow")
+    return pads or isinstance(layer, PaddedShortcut3D)
 
 
 class Refusal(NamedTuple):
@@ -85,7 +87,7 @@ REFUSALS = (
         "tflite-micro",
         "TFLite Micro lacks the operation SELECT, with which Keras looks tokens up",
     ),
-    Refusal(pads_a_volume, "tflite-micro", "TFLite Micro cuts no slices from volumes"),
+    Refusal(cuts_a_volume, "tflite-micro", "TFLite Micro cuts no slices from volumes"),
     Refusal(
         applies("gelu", "hard_tanh", "soft_shrink"),
         "tflite-micro",

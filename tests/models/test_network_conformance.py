@@ -60,7 +60,8 @@ NETWORKS = {
     "plain50": Network({"width": 3}, slow=True),
     "plain56": Network({"width": 6}, slow=True),
     "textcnn": Network({"vocabulary_size": 50, "width": 4}, (12,)),
-    "idcnn": Network({"vocabulary_size": 50, "width": 4}, (12,)),
+    # Sixteen layers learn little in six steps, which dropout would drown.
+    "idcnn": Network({"vocabulary_size": 50, "width": 16, "dropout_rate": 0.0}, (12,)),
     "autoencoder": Network(TINY),
     "resnet3d": Network(TINY, (6, 8, 8, 1)),
 }
@@ -190,7 +191,7 @@ def test_mixed_precision_keeps_weights_gradients_and_logits_in_float32(
         loss = tf.reduce_mean(mixed(x, training=True)["logits"] ** 2)
     for gradient in tape.gradient(loss, [weight.value for weight in mixed.trainable_weights]):
         assert gradient.dtype == tf.float32
-        assert np.isfinite(gradient).all()
+        assert np.isfinite(tf.convert_to_tensor(gradient)).all()  # That of an embedding is sparse.
 
 
 @pytest.mark.support(".keras")
