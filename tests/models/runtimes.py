@@ -1,12 +1,36 @@
 """Conversion and the runtimes of devices, for tests: arrays in, arrays out, by name."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from tensorflow.lite.python.convert_phase import ConverterError
 
-EXAMPLES = 16
+import models
+
+# Compiled without optimization, which would take minutes and is not what is tested.
+JAX = {
+    "KERAS_BACKEND": "jax",
+    "JAX_PLATFORMS": "cpu",
+    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+}
+
+
+def run_on_jax(program, *arguments):
+    """Run a program in a process of its own, in which Keras stands on JAX."""
+    return subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        env={**os.environ, **JAX},
+        cwd=Path(models.__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def export(model, folder, shape):

@@ -1,8 +1,4 @@
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,7 +10,7 @@ from hypothesis import strategies as st
 import models
 from models.expand import expand
 from models.layers import DilatedStack1D, DilatedStack2D, GlobalMaxPool1D
-from tests.models import loops
+from tests.models import loops, runtimes
 from tests.models.gradients import Steps, assert_equals_paper, distinct
 
 
@@ -207,14 +203,7 @@ def test_masked_sequences_give_the_same_numbers_on_jax(tmp_path):
     model = masked_model()
     model(tokens, training=True)
     model.save(tmp_path / "model.keras")
-    result = subprocess.run(
-        [sys.executable, "-c", ON_JAX, tmp_path / "model.keras", json.dumps(tokens.tolist())],
-        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
-        cwd=Path(models.__file__).parents[1],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = runtimes.run_on_jax(ON_JAX, tmp_path / "model.keras", json.dumps(tokens.tolist()))
     assert result.returncode == 0, result.stderr
     for actual, expected in zip(json.loads(result.stdout), model(tokens), strict=True):
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)

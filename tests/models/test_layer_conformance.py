@@ -2,18 +2,13 @@
 
 import inspect
 import json
-import os
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-import models
 from models import layers
 from models.routes import refusals
 from tests.models import runtimes
@@ -295,14 +290,7 @@ def jax_answers(tmp_path_factory):
         network(row).save(paths["model"])
         np.save(paths["x"], example(row))
         files[row] = paths
-    result = subprocess.run(
-        [sys.executable, "-c", ANSWER_ON_JAX, json.dumps(files), f"{folder}/answers.npz"],
-        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
-        cwd=Path(models.__file__).parents[1],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = runtimes.run_on_jax(ANSWER_ON_JAX, json.dumps(files), f"{folder}/answers.npz")
     assert result.returncode == 0, result.stderr
     return dict(np.load(folder / "answers.npz"))
 

@@ -2,9 +2,6 @@
 
 import functools
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,7 +45,7 @@ NETWORKS = {
     "nin": Network({"width": 8}, (28, 28, 1)),
     "googlenet": Network({"width": 4}, (28, 28, 1), slow=True),
     "resnet8": Network(TINY),
-    "resnet18": Network(TINY, (28, 28, 1)),
+    "resnet18": Network(TINY, (28, 28, 1), slow=True),
     "resnet20": Network(TINY),
     "resnet34": Network({"width": 4}, slow=True),
     "resnet50": Network(TINY, slow=True),
@@ -246,12 +243,6 @@ def refused(model, route, record_property):
     return None
 
 
-# Compiled without optimization, which would take minutes and is not what is tested.
-JAX = {
-    "KERAS_BACKEND": "jax",
-    "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
-}
 TRAIN_ON_JAX = """
 import json, sys, traceback
 import keras, numpy as np
@@ -301,14 +292,7 @@ def answer_on_jax(folder, slow):
         model.save(files["model"])
         expected = model(x, training=False)["logits"]
         np.savez(files["batch"], x=x, labels=labels, expected=expected)
-    result = subprocess.run(
-        [sys.executable, "-c", TRAIN_ON_JAX, json.dumps(list(paths.values()))],
-        env={**os.environ, **JAX},
-        cwd=Path(models.__file__).parents[1],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = runtimes.run_on_jax(TRAIN_ON_JAX, json.dumps(list(paths.values())))
     return result.stderr, paths
 
 
