@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from pipeline.data.sources import load
+from pipeline.data.splits import Splits
 from pipeline.files import whole
 from pipeline.plots import tidy
 from pipeline.recipe import Data, Recipe, Training, network
@@ -45,9 +46,8 @@ def recipe(name: str, images: int, epochs: int, seed: int, folder: Path) -> Reci
     )
 
 
-def train(wanted: Recipe) -> dict[str, Any]:
+def train(wanted: Recipe, splits: Splits) -> dict[str, Any]:
     """Train one network; its error and loss on the training images, epoch by epoch."""
-    splits = load(wanted.data)
     task = Classification(splits.labels)
     network = prepare(wanted, splits, task)
     run = create_run(wanted)
@@ -57,7 +57,6 @@ def train(wanted: Recipe) -> dict[str, Any]:
         epochs = list(csv.DictReader(file))
     return {
         "parameters": trained.count_params(),
-        "images": len(splits.train.images),
         "seconds": run.metrics["training_seconds"],
         "error": [1 - float(epoch["accuracy"]) for epoch in epochs],
         "loss": [float(epoch["loss"]) for epoch in epochs],
@@ -75,8 +74,11 @@ def run(images: int, epochs: int, seed: int, folder: Path) -> dict[str, Any]:
             raise ConvoyError(
                 f"`{name}` is too small: expected at least {least}, received {name}={value}."
             )
-    found = {name: train(recipe(name, images, epochs, seed, folder)) for name in NETWORKS}
-    result = {"epochs": epochs, "seed": seed, "networks": found}
+    recipes = {name: recipe(name, images, epochs, seed, folder) for name in NETWORKS}
+    splits = load(recipes["plain20"].data)  # That of all.
+    found = {name: train(wanted, splits) for name, wanted in recipes.items()}
+    count = len(splits.train.images)
+    result = {"images": count, "epochs": epochs, "seed": seed, "networks": found}
     with whole(folder / "degradation.json") as path:
         path.write_text(json.dumps(result, indent=2), encoding="utf-8")
     with whole(folder / "degradation.png") as path:
@@ -87,8 +89,7 @@ def run(images: int, epochs: int, seed: int, folder: Path) -> dict[str, Any]:
 def draw(result: dict[str, Any], path: Path) -> None:
     """Draw training error and loss over the epochs."""
     figure = Figure(figsize=(9, 3.8), layout="constrained")
-    images = result["networks"]["plain20"]["images"]
-    figure.suptitle(f"{images:,} Fashion-MNIST images, {result['epochs']} epochs")
+    figure.suptitle(f"{result['images']:,} Fashion-MNIST images, {result['epochs']} epochs")
     for axes, quantity in zip(figure.subplots(1, 2), ("error", "loss"), strict=True):
         for name, (color, dash) in NETWORKS.items():
             values = result["networks"][name][quantity]

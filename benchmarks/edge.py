@@ -6,24 +6,21 @@ take turns, so that a busy moment of the machine meets both.
 
 import json
 import os
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
 import textwrap
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from benchmarks.pairs import require_pairs, said, spread, surroundings
 from serving.bundle import Bundle, open_bundle
 from serving.errors import ConvoyError
 
 REPOSITORY = Path(__file__).parents[1]
-PACKAGES = ("tensorflow", "ai-edge-litert", "tflite-runtime", "numpy", "pillow")
 
 # The least that a user of TensorFlow writes: folder, image, names of input and output.
 TENSORFLOW = """
@@ -99,12 +96,6 @@ def write_image(shape: tuple[int, int, int], path: Path) -> None:
     Image.fromarray(pixels[..., 0] if shape[-1] == 1 else pixels).save(path)
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    """Median, quartiles and minimum."""
-    lower, median, upper = statistics.quantiles(values, n=4, method="inclusive")
-    return {"median": median, "lower": lower, "upper": upper, "minimum": min(values)}
-
-
 def summary(edge: list[Sample], tensorflow: list[Sample], quantity: str) -> dict[str, Any]:
     """The spread of a quantity on both sides, and of its ratio within each pair."""
     ours = [getattr(sample, quantity) for sample in edge]
@@ -117,28 +108,13 @@ def summary(edge: list[Sample], tensorflow: list[Sample], quantity: str) -> dict
     }
 
 
-def versions() -> dict[str, str]:
-    """What was measured, and on what."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 def run(bundle: Path, pairs: int = 10) -> dict[str, Any]:
     """Measure `pairs` cold starts of each side, one after the other in turn.
 
     Raises:
         ConvoyError: not a bundle with both routes, or one side failed.
     """
-    if pairs < 2:
-        raise ConvoyError(
-            f"`pairs` is too small: expected at least 2 to show a spread, received pairs={pairs}; "
-            "10 give a steady median."
-        )
+    require_pairs(pairs, steady=10)
     opened = open_bundle(Path(bundle).resolve())
     before = os.getloadavg()
     with tempfile.TemporaryDirectory() as folder:
@@ -154,9 +130,7 @@ def run(bundle: Path, pairs: int = 10) -> dict[str, Any]:
         "same_answer": all(our.answer == their.answer for our, their in samples),
         "seconds": summary(edge, tensorflow, "seconds"),
         "megabytes": summary(edge, tensorflow, "megabytes"),
-        "cores": os.cpu_count(),
-        "load_average": {"before": before, "after": os.getloadavg()},
-        "versions": versions(),
+        **surroundings(before),
     }
 
 
@@ -172,11 +146,8 @@ def table(result: dict[str, Any]) -> str:
             f"{name:31}{sides[0]:>12}{sides[1]:>12}  {ratio['median']:.1f} "
             f"({ratio['lower']:.1f}-{ratio['upper']:.1f}, min {ratio['minimum']:.1f})"
         )
-    load = result["load_average"]
     notes = (
         f"Medians of {result['pairs']} pairs in turn; ratio: median (quartiles, minimum). "
-        f"Same answer: {'yes' if result['same_answer'] else 'NO'}. {result['cores']} cores, "
-        f"load {load['before'][0]:.1f} before and {load['after'][0]:.1f} after; "
-        + ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+        f"Same answer: {'yes' if result['same_answer'] else 'NO'}. {said(result)}"
     )
     return "\n".join([*rows, "", *textwrap.wrap(notes, 80, break_on_hyphens=False)])

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers as stock
 
-from benchmarks.edge import spread, versions
+from benchmarks.pairs import require_pairs, said, spread, surroundings
 from models import layers
 from serving.errors import ConvoyError, nearest
 
@@ -223,24 +223,14 @@ def run(
     for name in names:
         if name not in LAYERS:
             raise ConvoyError(f"unknown layer `{name}`: {nearest(name, LAYERS)}")
-    if pairs < 2:
-        raise ConvoyError(
-            f"`pairs` is too small: expected at least 2 to show a spread, received pairs={pairs}; "
-            "15 give a steady median."
-        )
+    require_pairs(pairs, steady=15)
     before, found = os.getloadavg(), []
     show(f"{'times as fast as Keras':24}{'type':9}{'inference':>22}{'training':>22}")
     for name in names:
         for dtype in DTYPES:
             found.append(measure(name, dtype, pairs))
             show(row(found[-1]))
-    result = {
-        "pairs": pairs,
-        "layers": found,
-        "cores": os.cpu_count(),
-        "load_average": {"before": before, "after": os.getloadavg()},
-        "versions": {**versions(), "keras": keras.__version__},
-    }
+    result = {"pairs": pairs, "layers": found, **surroundings(before)}
     show("\n" + note(result))
     return result
 
@@ -256,10 +246,5 @@ def row(found: dict[str, Any]) -> str:
 
 def note(result: dict[str, Any]) -> str:
     """Say how and on what the figures were measured."""
-    load = result["load_average"]
-    said = (
-        f"Medians of {result['pairs']} pairs in turn, and quartiles. {result['cores']} cores, load "
-        f"{load['before'][0]:.1f} before and {load['after'][0]:.1f} after; "
-        + ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    )
-    return "\n".join(textwrap.wrap(said, 80, break_on_hyphens=False))
+    line = f"Medians of {result['pairs']} pairs in turn, and quartiles. {said(result)}"
+    return "\n".join(textwrap.wrap(line, 80, break_on_hyphens=False))

@@ -8,8 +8,8 @@ from models.layers.block import Block
 def expand(network):
     """Return `network` with the parts of every block as layers of its own, on the same weights.
 
-    Networks within the network are opened too. What is called with `training` set stays whole, for
-    its parts would not know of it.
+    Networks within the network are opened too, and inputs given by name come first. What is called
+    with `training` set stays whole, for its parts would not know of it.
 
     Args:
         network: functional `keras.Model`, or a built `keras.Sequential`. No two of its layers,

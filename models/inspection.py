@@ -88,18 +88,21 @@ def row(call, fields, counted):
 
 
 def has_kernel(layer):
-    """Return whether a layer multiplies its input by a kernel; `None` where that is not known."""
-    if isinstance(layer, (*WITH_KERNEL, *STOCK_CONVOLUTIONS)):
-        return True
+    """Return whether a layer is known to multiply its input by a kernel."""
+    return isinstance(layer, (*WITH_KERNEL, *STOCK_CONVOLUTIONS))
+
+
+def without_kernel(layer):
+    """Return what each figure of a layer without a known kernel is: 0, or `None` for unknown."""
     is_free = not layer.weights or isinstance(layer, (*NORMS, layers.Embedding))
-    return False if is_free else None
+    return 0 if is_free else None
 
 
 def unshared_weights(call):
     """Return how many weights the call's layer would have if every position had its own."""
     layer = call.layer
     if not has_kernel(layer):
-        return 0 if has_kernel(layer) is False else None
+        return without_kernel(layer)
     if isinstance(layer, LocallyConnected):
         return math.prod(layer.kernel.shape)
     is_transposed = isinstance(layer, (ConvTranspose, *STOCK_TRANSPOSED))
@@ -110,7 +113,7 @@ def unshared_weights(call):
 def dense_weights(call):
     """Return how many weights a dense layer between the same input and output would have."""
     if not has_kernel(call.layer):
-        return 0 if has_kernel(call.layer) is False else None
+        return without_kernel(call.layer)
     return product((*call.input_shape, *call.output_shape))
 
 

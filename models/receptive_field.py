@@ -10,15 +10,15 @@ import numpy as np
 from keras import layers, tree
 
 from models.geometry import padding_pairs, transposed_padding_pairs
-from models.layers import BatchNorm, ConvTranspose, PaddedShortcut
+from models.kinds import NORMS
+from models.layers import ConvTranspose, PaddedShortcut
 from models.layers.window import Window
 
 # Layers that see one position alone, or the same position of several maps.
 POINTWISE = (
-    BatchNorm,
+    *NORMS,
     layers.Activation,
     layers.Add,
-    layers.BatchNormalization,
     layers.Dropout,
     layers.ELU,
     layers.Embedding,

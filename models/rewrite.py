@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import layers, tree
 
-from models.expand import expand, inputs_first, same
+from models.expand import expand, same
 
 
 class Call(NamedTuple):
@@ -55,7 +55,6 @@ def record(network):
     calls = []
 
     def note(layer, *args, **kwargs):
-        args, kwargs = inputs_first(args, kwargs)
         outputs = layer(*args, **kwargs)
         calls.append(Call(layer, args, kwargs, outputs))
         return outputs

@@ -38,6 +38,23 @@ def assert_equals_loops(kind, arguments, x, reference, policy="float32"):
     assert_answers(layer, x, expected, gradient, TOLERANCES[policy])
 
 
+def assert_equals_loops_at_unknown_sizes(layer, x, reference):
+    """The same where a layer knows the sizes of its input only when it runs."""
+    shape = (None, *[None] * (x.ndim - 2), x.shape[-1])
+    layer.build(shape)
+    draw_weights(layer)
+    expected, gradient = reference(x, *layer.get_weights())
+    dy = image(expected.shape[1:-1], expected.shape[-1], seed=1)
+
+    @tf.function(input_signature=[tf.TensorSpec(shape)])
+    def run(x):
+        y = layer(x)
+        return y, *tf.gradients(y, [x, layer.kernel.value, layer.bias.value], dy)
+
+    for actual, wanted in zip(run(x), [expected, *gradient(dy)], strict=True):
+        assert_close(actual, wanted, 1e-5)
+
+
 def assert_answers(layer, x, expected, gradient, tolerance, **kwargs):
     """Hold what a built layer gives, and its gradients, to what a reference returned."""
     dy = np.random.default_rng(1).integers(-64, 65, expected.shape) / 32  # A half holds them.

@@ -8,6 +8,8 @@ network in one form: the name, and what it was given after a comma.
 
 from pathlib import Path
 
+from models.routes import refusals
+
 PAGE = Path(__file__).parents[2] / "docs" / "support.md"
 COLUMNS = ("train", ".keras", "SavedModel", "TFLite float32", "TFLite int8", "TFLite Micro", "JAX")
 YES, FAILS = "yes", "fails"
@@ -90,3 +92,11 @@ def rows_of(page):
         elif line.startswith("| ") and line.count("|") == len(COLUMNS) + 2:
             rows.append(line.split("|")[1].strip())
     return {head: names[1:] for head, names in tables.items()}
+
+
+def refused(model, route, record_property):
+    """Why a layer or network cannot ship on a route, told to the table; `None` where it can."""
+    for _, reason in refusals(model)[route]:
+        record_property("refusal", reason)
+        return reason
+    return None

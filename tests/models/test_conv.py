@@ -11,6 +11,7 @@ from tests.models.gradients import (
     answers,
     assert_close,
     assert_equals_loops,
+    assert_equals_loops_at_unknown_sizes,
     draw_weights,
     image,
 )
@@ -108,21 +109,11 @@ def test_geometries_that_lead_onednn_astray_equal_plain_loops(name, policy):
 @pytest.mark.parametrize("name", ASTRAY)
 def test_so_they_do_where_sizes_are_known_only_when_the_layer_runs(name):
     sizes, window, strides, padding, channels = ASTRAY[name]
-    layer = CONVS[len(sizes)](2, window, strides, padding)
-    x = image(sizes, channels)
-    layer.build((None, *[None] * len(sizes), channels))
-    draw_weights(layer)
-    kernel, bias = layer.get_weights()
-    expected, gradient = loops.conv(x, kernel, bias, strides, padding)
-    dy = image(expected.shape[1:-1], 2, seed=1)
-
-    @tf.function(input_signature=[tf.TensorSpec((None, *[None] * len(sizes), channels))])
-    def run(x):
-        y = layer(x)
-        return y, *tf.gradients(y, [x, layer.kernel.value, layer.bias.value], dy)
-
-    for actual, wanted in zip(run(x), [expected, *gradient(dy)], strict=True):
-        assert_close(actual, wanted, 1e-5)
+    assert_equals_loops_at_unknown_sizes(
+        CONVS[len(sizes)](2, window, strides, padding),
+        image(sizes, channels),
+        lambda *arrays: loops.conv(*arrays, strides, padding),
+    )
 
 
 def test_channels_are_known_behind_layers_of_unknown_sizes():

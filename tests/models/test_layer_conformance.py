@@ -12,6 +12,7 @@ import tensorflow as tf
 from models import layers
 from models.routes import refusals
 from tests.models import runtimes
+from tests.models.support import refused
 
 STEPS, IMAGE, VOLUME = (2, 9, 3), (2, 6, 5, 2), (2, 4, 5, 6, 2)
 LAYERS = {
@@ -253,14 +254,6 @@ def test_tflite_micro_runs_the_int8_file_with_its_numbers_or_is_refused(
         return
     expected = runtimes.run_tflite(int8_file, x)
     np.testing.assert_allclose(runtimes.run_micro(int8_file, x), expected, atol=0.02 * span(y))
-
-
-def refused(model, route, record_property):
-    """Why a layer cannot ship on a route, told to the table; `None` where it can."""
-    for _, reason in refusals(model)[route]:
-        record_property("refusal", reason)
-        return reason
-    return None
 
 
 ANSWER_ON_JAX = """

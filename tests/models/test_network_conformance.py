@@ -13,6 +13,7 @@ import tensorflow as tf
 import models
 from models.routes import refusals
 from tests.models import runtimes
+from tests.models.support import refused
 
 NUM_CLASSES = 3
 
@@ -233,14 +234,6 @@ def test_tflite_micro_runs_the_int8_file_and_is_near_or_is_refused(
         return
     answers = runtimes.run_micro(int8_file, x)
     np.testing.assert_allclose(answers, logits, atol=0.1 * np.ptp(logits))
-
-
-def refused(model, route, record_property):
-    """Why a network cannot ship on a route, told to the table; `None` where it can."""
-    for _, reason in refusals(model)[route]:
-        record_property("refusal", reason)
-        return reason
-    return None
 
 
 TRAIN_ON_JAX = """

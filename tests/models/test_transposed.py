@@ -14,7 +14,13 @@ from models.layers import (
     ConvTranspose3D,
 )
 from tests.models import geometries, loops
-from tests.models.gradients import assert_close, assert_equals_loops, draw_weights, image
+from tests.models.gradients import (
+    assert_close,
+    assert_equals_loops,
+    assert_equals_loops_at_unknown_sizes,
+    draw_weights,
+    image,
+)
 
 CONVS = {1: Conv1D, 2: Conv2D, 3: Conv3D}
 TRANSPOSED = {1: ConvTranspose1D, 2: ConvTranspose2D, 3: ConvTranspose3D}
@@ -136,19 +142,11 @@ def test_geometries_that_lead_onednn_astray_equal_plain_loops(name, policy):
 @pytest.mark.parametrize("name", ASTRAY)
 def test_so_they_do_where_sizes_are_known_only_when_the_layer_runs(name):
     sizes, window, strides, padding, filters = ASTRAY[name]
-    layer, x = TRANSPOSED[len(sizes)](filters, window, strides, padding), image(sizes, 2)
-    layer.build((None, *[None] * len(sizes), 2))
-    draw_weights(layer)
-    expected, gradient = loops.conv_transpose(x, *layer.get_weights(), strides, padding)
-    dy = image(expected.shape[1:-1], filters, seed=1)
-
-    @tf.function(input_signature=[tf.TensorSpec((None, *[None] * len(sizes), 2))])
-    def run(x):
-        y = layer(x)
-        return y, *tf.gradients(y, [x, layer.kernel.value, layer.bias.value], dy)
-
-    for actual, wanted in zip(run(x), [expected, *gradient(dy)], strict=True):
-        assert_close(actual, wanted, 1e-5)
+    assert_equals_loops_at_unknown_sizes(
+        TRANSPOSED[len(sizes)](filters, window, strides, padding),
+        image(sizes, 2),
+        lambda *arrays: loops.conv_transpose(*arrays, strides, padding),
+    )
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])

@@ -1,0 +1,60 @@
+"""Two sides measured in turn: how their figures spread, and what they were measured on."""
+
+import os
+import platform
+import statistics
+from importlib import metadata
+from typing import Any
+
+from serving.errors import ConvoyError
+
+PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "tflite-runtime", "numpy", "pillow")
+
+
+def require_pairs(pairs: int, steady: int) -> None:
+    """Refuse to measure too seldom; `steady` pairs are enough for a median.
+
+    Raises:
+        ConvoyError: fewer than two pairs.
+    """
+    if pairs < 2:
+        raise ConvoyError(
+            f"`pairs` is too small: expected at least 2 to show a spread, received pairs={pairs}; "
+            f"{steady} give a steady median."
+        )
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median, quartiles and minimum."""
+    lower, median, upper = statistics.quantiles(values, n=4, method="inclusive")
+    return {"median": median, "lower": lower, "upper": upper, "minimum": min(values)}
+
+
+def surroundings(before: tuple[float, float, float]) -> dict[str, Any]:
+    """The machine, its load `before` and now, and the versions of what was measured."""
+    return {
+        "cores": os.cpu_count(),
+        "load_average": {"before": before, "after": os.getloadavg()},
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """What was measured, and on what."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def said(result: dict[str, Any]) -> str:
+    """The surroundings in words."""
+    load = result["load_average"]
+    return (
+        f"{result['cores']} cores, load {load['before'][0]:.1f} before and "
+        f"{load['after'][0]:.1f} after; "
+        + ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    )
