@@ -41,13 +41,13 @@ lint: setup ## Format, style, types and import rules
 	$(BIN)/lint-imports
 
 test: setup data ## Every fast test
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 test-slow: setup data ## Kills, fresh environments, damaged files
 	$(BIN)/pytest -m slow
 
 support: setup ## Write docs/support.md from the conformance tests
-	$(BIN)/pytest --write-support tests/models/test_layer_conformance.py tests/models/test_network_conformance.py
+	$(BIN)/pytest -n 2 --dist loadfile --write-support tests/models/test_layer_conformance.py tests/models/test_network_conformance.py
 
 clean: ## Remove caches; data and runs stay
 	rm -rf .pytest_cache .ruff_cache .hypothesis build *.egg-info
