@@ -7,8 +7,10 @@ import inspect
 from functools import partial
 
 from models import (
+    airbench,
     alexnet,
     autoencoder,
+    backbone,
     googlenet,
     idcnn,
     lenet,
@@ -32,6 +34,7 @@ ARCHITECTURES = {
     "vgg11": partial(vgg.vgg, "vgg11"),
     "vgg13": partial(vgg.vgg, "vgg13"),
     "vgg16": partial(vgg.vgg, "vgg16"),
+    "airbench": airbench.airbench,
     "nin": nin.nin,
     "googlenet": googlenet.googlenet,
     "resnet8": partial(resnet.small_resnet, 8, shortcut="convolution"),
@@ -50,9 +53,15 @@ ARCHITECTURES = {
     "idcnn": idcnn.idcnn,
     "autoencoder": autoencoder.autoencoder,
     "resnet3d": resnet3d.resnet3d,
+    "backbone": backbone.backbone,
 }
 # What they take where nobody says otherwise; a network that is not named here takes an image.
-INPUT_SHAPES = {"textcnn": (64,), "idcnn": (64,), "resnet3d": (16, 16, 16, 1)}
+INPUT_SHAPES = {
+    "textcnn": (64,),
+    "idcnn": (64,),
+    "resnet3d": (16, 16, 16, 1),
+    "backbone": (224, 224, 3),
+}
 IMAGE_SHAPE = (28, 28, 1)
 
 

@@ -7,4 +7,5 @@ from models.kernels.local import local_conv as local_conv
 from models.kernels.normalization import batch_norm_inference as batch_norm_inference
 from models.kernels.normalization import batch_norm_training as batch_norm_training
 from models.kernels.pooling import pool as pool
+from models.kernels.pooling import stepped as stepped
 from models.kernels.transposition import conv_transpose as conv_transpose

@@ -6,6 +6,7 @@ Keras 3 spells it out in six or more, which halves the speed of a small residual
 import keras
 from keras import ops
 
+from models.kernels import replicas
 from models.kernels.backend import on_tensorflow
 
 # The fused kernel takes these, and keeps its statistics in float32 for all of them.
@@ -20,6 +21,8 @@ def batch_norm_training(x, gamma, beta, epsilon, mask=None):
     unbiased estimate, `n / (n - 1)` times that, as their algorithm 2 asks of inference. Where a
     `mask` of the shape of `x` without channels is `False`, `x` is no part of the statistics.
     """
+    if replicas.are_several():
+        return replicas.batch_norm_together(x, gamma, beta, epsilon, mask)
     if mask is None and has_fused_kernel(x):
         return fused_batch_norm(x, gamma, beta, [], [], epsilon, is_training=True)
     # Cast once, so that the parts of its gradient are rounded together.

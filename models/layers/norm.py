@@ -79,8 +79,6 @@ class BatchNorm(layers.Layer):
             dtype="float32",
             trainable=trainable,
             autocast=False,
-            # Replicas see different batches: their statistics are averaged.
-            aggregation="none" if trainable else "mean",
         )
 
     def _move(self, average, value):

@@ -4,6 +4,7 @@ from typing import Any
 
 from keras import activations, layers, ops, saving
 
+from models import kernels
 from models.geometry import output_sizes
 from models.layers.arguments import one_of, per_axis, positive_int
 from models.layers.block import Block
@@ -51,8 +52,10 @@ class PaddedShortcut(layers.Layer):
                 f"Received: filters={self.filters}, input_shape={tuple(input_shape)}"
             )
 
-    def call(self, inputs):
-        kept = inputs[(slice(None), *(slice(None, None, step) for step in self.strides))]
+    def call(self, inputs, training=False):
+        steps = (slice(None), *(slice(None, None, step) for step in self.strides))
+        # Inference is exported, and a slice is what everything that runs it knows best.
+        kept = kernels.stepped(inputs, self.strides) if training else inputs[steps]
         widths: Any = [(0, 0)] * (self.rank + 1) + [(0, self.filters - inputs.shape[-1])]
         return ops.pad(kept, widths)
 

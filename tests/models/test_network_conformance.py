@@ -43,6 +43,7 @@ NETWORKS = {
     "vgg11": Network(TINY, (28, 28, 1)),
     "vgg13": Network(TINY, (28, 28, 1), slow=True),
     "vgg16": Network(TINY, (28, 28, 1), slow=True),
+    "airbench": Network({"width": 4}),
     "nin": Network({"width": 8}, (28, 28, 1)),
     "googlenet": Network({"width": 4}, (28, 28, 1), slow=True),
     "resnet8": Network(TINY),
@@ -62,6 +63,11 @@ NETWORKS = {
     "idcnn": Network({"vocabulary_size": 50, "width": 16, "dropout_rate": 0.0}, (12,)),
     "autoencoder": Network(TINY),
     "resnet3d": Network(TINY, (6, 8, 8, 1)),
+    "backbone": Network(
+        {"application": "EfficientNetB0", "weights": "none", "trainable": "all"},
+        (32, 32, 3),
+        slow=True,
+    ),
 }
 
 

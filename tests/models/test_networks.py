@@ -12,6 +12,9 @@ from tests.models.outlines import outline
 BAD = {"input_shape": None, "num_classes": 0, "width": 0, "dropout_rate": 1.5}
 # Shapes of the wrong rank, by the rank of the right one.
 BAD_SHAPES = {1: (28, 28), 3: (28, 28), 4: (8, 8, 8)}
+# Of the sizes of a network of Keras, so without a width; test_backbone.py says more.
+STOCK = {"backbone": {"weights": "none", "alpha": 0.35}}
+OWN = [name for name in models.ARCHITECTURES if name not in STOCK]
 SIZED = [name for name in models.ARCHITECTURES if len(models.default_input_shape(name)) > 1]
 
 
@@ -21,6 +24,11 @@ def cube(name, size):
     return (*[size] * len(sizes), channels)
 
 
+def narrow(name):
+    """Options that make a network small."""
+    return STOCK.get(name, {"width": 1})
+
+
 def options(name):
     return list(inspect.signature(models.ARCHITECTURES[name]).parameters)[2:]
 
@@ -28,7 +36,7 @@ def options(name):
 def smallest_size(name):
     """The least size that a network says it takes, to an input of one pixel."""
     try:
-        outline(name, cube(name, 1), 2, width=1)
+        outline(name, cube(name, 1), 2, **narrow(name))
     except ValueError as error:
         return int(re.search(r"of at least (\d+)\. Received: input_shape=", str(error))[1])
     return 1
@@ -47,7 +55,7 @@ def test_the_smallest_input_is_as_documented_and_works_and_a_smaller_one_is_refu
     smallest = smallest_size(name)
     assert documented_size(name) in (None, smallest)
     shape = cube(name, smallest)
-    model = models.build(name, shape, 2, width=1)
+    model = models.build(name, shape, 2, **narrow(name))
     assert np.isfinite(model(np.ones((1, *shape)))["logits"]).all()
     if smallest > 1:
         *sizes, channels = shape
@@ -58,16 +66,16 @@ def test_the_smallest_input_is_as_documented_and_works_and_a_smaller_one_is_refu
 @pytest.mark.parametrize("name", models.ARCHITECTURES)
 def test_every_option_is_a_plain_value_with_a_default(name):
     parameters = inspect.signature(models.ARCHITECTURES[name]).parameters
-    assert "width" in options(name)
+    assert "width" in options(name) or name in STOCK
     assert {type(parameters[option].default) for option in options(name)} <= {int, float, str, bool}
 
 
-@pytest.mark.parametrize("name", models.ARCHITECTURES)
+@pytest.mark.parametrize("name", OWN)
 def test_a_network_is_named_as_in_the_table_and_as_wide_as_its_option_says(name):
     shape = models.default_input_shape(name)
-    narrow, wide = (outline(name, shape, 2, width=width) for width in (4, 8))
-    assert narrow.name == wide.name == name
-    assert wide.count_params() > narrow.count_params()
+    small, wide = (outline(name, shape, 2, width=width) for width in (4, 8))
+    assert small.name == wide.name == name
+    assert wide.count_params() > small.count_params()
     kernels = [weight for weight in wide.trainable_weights if weight.name == "kernel"]
     assert kernels[0].shape[-1] == 8
 
@@ -84,7 +92,7 @@ def test_a_network_is_named_as_in_the_table_and_as_wide_as_its_option_says(name)
 def test_a_bad_argument_is_refused_by_its_name(name, argument):
     shape = models.default_input_shape(name)
     bad = BAD_SHAPES[len(shape)] if argument == "input_shape" else BAD[argument]
-    arguments = {"input_shape": shape, "num_classes": 2, "width": 1, argument: bad}
+    arguments = {"input_shape": shape, "num_classes": 2, **narrow(name), argument: bad}
     with pytest.raises(ValueError, match=f"`{argument}` must be .* Received: {argument}="):
         outline(name, **arguments)
 

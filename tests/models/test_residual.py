@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models import kernels
 from models.layers import BottleneckBlock, PaddedShortcut, ResidualBlock, ResidualBlock3D
 from tests.models import loops
 from tests.models.gradients import Steps, assert_equals_paper, distinct
@@ -221,11 +223,28 @@ def test_the_parts_share_the_policy_of_the_block():
     assert {part.compute_dtype for part in parts} == {"bfloat16"}
 
 
-def test_a_padded_shortcut_skips_positions_and_appends_empty_channels():
+@pytest.mark.parametrize("training", [False, True])
+def test_a_padded_shortcut_skips_positions_and_appends_empty_channels(training):
     x = image(channels=2)
-    y = np.array(PaddedShortcut(5, strides=(2, 3))(x))
+    y = np.array(PaddedShortcut(5, strides=(2, 3))(x, training=training))
     np.testing.assert_array_equal(y[..., :2], x[:, ::2, ::3])
     np.testing.assert_array_equal(y[..., 2:], np.zeros((2, 3, 2, 3)))
+
+
+@pytest.mark.parametrize("strides", [(2,), (1, 1), (2, 3), (7, 1), (2, 1, 3)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float64"])
+def test_skipping_in_training_gives_the_positions_and_their_gradient_to_the_bit(strides, dtype):
+    shape = (2, *(7, 6, 5)[: len(strides)], 3)
+    x = tf.cast(np.random.default_rng(0).normal(size=shape), dtype)
+    kept = (slice(None), *(slice(None, None, stride) for stride in strides))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = kernels.stepped(x, strides)
+    gradient = tape.gradient(y, x, output_gradients=y)
+    expected = np.zeros_like(x.numpy())
+    expected[kept] = x.numpy()[kept]
+    np.testing.assert_array_equal(y, x.numpy()[kept])
+    np.testing.assert_array_equal(gradient, expected)
 
 
 def test_a_padded_shortcut_has_no_parameters():
