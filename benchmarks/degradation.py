@@ -39,7 +39,7 @@ def recipe(name: str, images: int, epochs: int, seed: int, folder: Path) -> Reci
     return Recipe(
         name=name,
         network=network(name, width=16),
-        data=Data(max_train_images=images, batch_size=128, flip=False, shift=0),
+        data=Data(max_train_images=images, batch_size=128, flip="none", shift=0),
         training=Training(epochs=epochs, learning_rate=0.1, weight_decay=1e-4, label_smoothing=0.0),
         seed=seed,
         runs=folder,

@@ -50,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return complain(str(error), error.exit_code)
     except KeyboardInterrupt:
         return complain(
-            "interrupted; a training's run folder says so, and no file is left half-written",
+            "interrupted; no file is left half-written, and a training goes on with "
+            "`convoy train --resume RUN`",
             INTERRUPTED,
         )
     except OSError as error:

@@ -12,7 +12,7 @@ console.quiet = not console.is_terminal
 
 
 @contextlib.contextmanager
-def progress(task: str, total: int) -> Iterator[Callable[..., None]]:
+def progress(task: str, total: int, done: int = 0) -> Iterator[Callable[..., None]]:
     """Show a bar with the time left; yields `advance(steps=1, note="")`.
 
     Example:
@@ -31,7 +31,7 @@ def progress(task: str, total: int) -> Iterator[Callable[..., None]]:
         disable=console.quiet,
     )
     with bar:
-        task_id = bar.add_task(task, total=total, note="")
+        task_id = bar.add_task(task, total=total, completed=done, note="")
 
         def advance(steps: int = 1, note: str | None = None) -> None:
             fields: dict[str, Any] = {} if note is None else {"note": note}

@@ -54,6 +54,12 @@ class Data(Ranged):
         "split_seed": (0, SEEDS),
         "batch_size": (1, MANY),
         "shift": (0, MANY),
+        "erase": (0, 1),
+        "cutout": (0, MANY),
+        "mixup": (0, MANY),
+        "cutmix": (0, MANY),
+        "rand_augment": (0, 20),
+        "magnitude": (0, 10),
     }
 
     source: str = "fashion_mnist"
@@ -78,10 +84,22 @@ class Data(Ranged):
     """Measure on this many test images at most; a proof wants them all."""
     batch_size: int = 256
     """Images in one step."""
-    flip: bool = True
-    """Mirror half of the training images left to right."""
+    flip: Literal["alternating", "random", "none"] = "alternating"
+    """Mirror training images left to right: in every second epoch, or by chance."""
     shift: int = 2
     """Move training images by up to this many pixels each way."""
+    erase: float = 0.0
+    """Share of the training images that lose a rectangle to noise."""
+    cutout: int = 0
+    """Side of a square of zeros in each training image, in pixels."""
+    rand_augment: int = 0
+    """How many random changes of shape or colour each training image undergoes."""
+    magnitude: float = 5.0
+    """How strong those changes are, from 0 to 10."""
+    mixup: float = 0.0
+    """Blend each training image with another; the shares are drawn from Beta(mixup, mixup)."""
+    cutmix: float = 0.0
+    """Paste a rectangle of another training image; its share is drawn from Beta(cutmix, cutmix)."""
 
 
 @dataclass(frozen=True)
@@ -153,25 +171,54 @@ class Training(Ranged):
         "warmup": (0, 0.99),
         "momentum": (0, 0.9999),
         "weight_decay": (0, 1),
+        "bias_rate": (0, 1000),
+        "clip_norm": (0, MANY),
+        "average": (0, 0.99999),
         "label_smoothing": (0, 0.99),
+        "validate_every": (1, MANY),
+        "checkpoint_seconds": (0, MANY),
     }
 
     epochs: int = 10
     """Passes over the training images."""
+    optimizer: str = "SGD"
+    """A Keras optimizer by name, such as Adam; SGD has Nesterov momentum."""
     learning_rate: float = 0.4
     """Peak of the schedule."""
     warmup: float = 0.2
     """Share of the training over which the learning rate rises from zero."""
-    decay: Literal["linear", "cosine", "none"] = "linear"
-    """How the learning rate falls to zero after the peak."""
+    decay: Literal["linear", "cosine", "step", "none"] = "linear"
+    """How the learning rate falls after the peak: to zero, or by 10 at half and three quarters."""
     momentum: float = 0.9
-    """Nesterov momentum of stochastic gradient descent."""
+    """Of SGD; other optimizers have their own."""
     weight_decay: float = 5e-3
-    """Decoupled: kernels shrink by learning_rate * weight_decay a step."""
+    """Decoupled: kernels shrink by learning_rate * weight_decay a step; biases and norms do not."""
+    bias_rate: float = 1.0
+    """How many times faster SGD moves biases and the offsets of norms."""
+    clip_norm: float | None = None
+    """Scale gradients down whose norm, over all weights, is larger."""
+    average: float = 0.0
+    """Keep a moving average of the weights, of which a step leaves this share as it was."""
     label_smoothing: float = 0.1
     """Probability taken from the right class and shared by all."""
+    loss: Literal["cross_entropy", "quadratic"] = "cross_entropy"
+    """What is made small; quadratic is the squared error of the probabilities."""
+    class_weights: Literal["none", "balanced"] | tuple[float, ...] = "none"
+    """How much a class counts: all alike, inverse to its frequency, or one number for each."""
+    initialization: Literal[
+        "network", "he_normal", "glorot_uniform", "lecun_normal", "wide", "zeros"
+    ] = "network"
+    """How kernels begin: as the network has it, or all of them as named; wide is N(0, 1)."""
+    start_from: Path | None = None
+    """A finished run, or its model.keras, whose weights to begin with where they fit."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of the arithmetic; weights and logits are float32 always."""
+    deterministic: bool = False
+    """Only operations that give the same bits each time; slower on GPUs."""
+    validate_every: int = 1
+    """Epochs between looks at the validation split; the last one always has one."""
+    checkpoint_seconds: float = 60.0
+    """Time between checkpoints; the end of an epoch with a look has one always."""
 
 
 @dataclass(frozen=True)
@@ -247,13 +294,17 @@ class Recipe(Ranged):
     def from_dict(cls, content: dict[str, Any]) -> "Recipe":
         """The inverse of `to_dict`."""
         data, export = dict(content["data"]), dict(content["export"])
+        training = dict(content["training"])
         folder, gate = Path(data.pop("folder")), Gate(**export.pop("gate"))
         export["tflite"] = tuple(export.get("tflite", Export.tflite))
+        weights, start = training["class_weights"], training["start_from"]
+        training["class_weights"] = weights if isinstance(weights, str) else tuple(weights)
+        training["start_from"] = start and Path(start)
         return cls(
             name=content["name"],
             data=Data(**data, folder=folder),
             network=network(**content["network"]),
-            training=Training(**content["training"]),
+            training=Training(**training),
             export=Export(**export, gate=gate),
             seed=content["seed"],
             runs=Path(content["runs"]),

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import fcntl
 import importlib.metadata
 import json
 import platform
@@ -37,9 +38,14 @@ class Run:
         return self.folder / "metrics.json"
 
     @property
-    def best_weights(self) -> Path:
-        """Weights of the epoch that scored best on the validation split."""
-        return self.folder / "checkpoints" / "best.weights.h5"
+    def checkpoints(self) -> Path:
+        """What a training goes on from."""
+        return self.folder / "checkpoints"
+
+    @property
+    def history(self) -> Path:
+        """The scores of every epoch."""
+        return self.folder / "history.csv"
 
     @property
     def network(self) -> Path:
@@ -91,8 +97,26 @@ class Run:
         write_json(self.metrics_json, self.metrics | values)
 
     @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Keep every other process from working on this run; a killed one lets go of it.
+
+        Raises:
+            ConvoyError: another process is at work on it.
+        """
+        with self.recipe_json.open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise ConvoyError(
+                    f"{self.folder} is at work: expected a run that no process trains, received "
+                    "one that another holds; wait for it, or stop it first."
+                ) from error
+            yield
+
+    @contextlib.contextmanager
     def recording(self) -> Iterator[None]:
         """Keep the truth about how it ended: finished, interrupted or failed."""
+        self.record(status="running", reason=None)
         try:
             yield
         except BaseException as error:
@@ -104,17 +128,18 @@ class Run:
         self.record(status="finished")
 
 
-def create_run(recipe: Recipe) -> Run:
-    """Make the folder `runs/<recipe>/<timestamp>` with `recipe.json` in it.
+def create_run(recipe: Recipe, folder: Path | None = None) -> Run:
+    """Make the folder `runs/<recipe>/<timestamp>`, or the one named, with `recipe.json` in it.
 
     Raises:
         ConvoyError: the folder cannot be written to.
     """
-    folder = recipe.runs / recipe.name / f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}"
-    while folder.exists():
-        folder = folder.with_name(folder.name + "+")
+    if folder is None:
+        folder = recipe.runs / recipe.name / f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}"
+        while folder.exists():
+            folder = folder.with_name(folder.name + "+")
     with writing(folder):
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
     run = Run(folder)
     write_json(run.recipe_json, {"recipe": recipe.to_dict(), "provenance": provenance()})
     write_json(run.metrics_json, {"status": "running"})

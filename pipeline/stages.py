@@ -1,5 +1,7 @@
 """The road from a recipe to a proven bundle, whole or stage by stage."""
 
+from pathlib import Path
+
 import keras
 
 from pipeline.console import console
@@ -14,36 +16,94 @@ from pipeline.files import whole
 from pipeline.recipe import Recipe
 from pipeline.run import Run, create_run, point_latest
 from pipeline.task import Classification
+from pipeline.training.distribution import ALONE, Distribution, lost_workers_named
 from pipeline.training.fit import fit, prepare
+from pipeline.training.learner import Learner
 from serving.bundle import Bundle, digest
 from serving.errors import ConvoyError
 
 
-def train(recipe: Recipe) -> Run:
+def train(recipe: Recipe, distribution: Distribution = ALONE, folder: Path | None = None) -> Run:
     """Train, evaluate, export and verify a recipe.
+
+    Args:
+        recipe: says what and how.
+        distribution: the devices; a process that is not the chief's trains, and does no more.
+        folder: of the run; where it holds an unfinished one, that goes on.
 
     Raises:
         ConvoyError: bad input; nothing is left behind.
         GateFailed: an exported file may not ship; the run folder says which and why.
     """
+    if folder and distribution.of_chief((folder / "recipe.json").exists()):
+        return resume(Run(folder), recipe, distribution)
     console.print(f"Reading {recipe.data.source} ...", soft_wrap=True)
     splits = load(recipe.data)
     task = Classification(splits.labels)
-    network = prepare(recipe, splits, task)
-    require_convertible(network, recipe.export.tflite)
-    run = create_run(recipe)
+    learner = prepare(recipe, splits, task, distribution)
+    require_convertible(learner, recipe.export.tflite)
+    # Folders are named by the clock, and clocks differ: the chief's name is taken by all.
+    made = str(create_run(recipe, folder).folder) if distribution.is_chief else ""
+    run = Run(Path(distribution.text_of_chief(made)))
+    carry_on(run, recipe, learner, splits, task, resume=False)
+    return run
+
+
+def resume(run: Run, recipe: Recipe | None = None, distribution: Distribution = ALONE) -> Run:
+    """Go on with an unfinished run from its last checkpoint, as if it had never stopped.
+
+    Args:
+        run: the run.
+        recipe: what it should be of; that of the run when not given.
+        distribution: the devices, which may be others than it began on.
+
+    Raises:
+        ConvoyError: the run is finished or still at work, its recipe or data are not those it
+            began with, or its checkpoints are damaged.
+        GateFailed: an exported file may not ship; the run folder says which and why.
+    """
+    if run.metrics.get("status") == "finished":
+        raise ConvoyError(
+            f"{run.folder} is finished: expected an interrupted, failed or killed training; "
+            f"`convoy evaluate`, `export` and `verify` work on it."
+        )
+    wanted = recipe or run.recipe
+    splits = load(wanted.data)
+    task = Classification(splits.labels)
+    learner = prepare(wanted, splits, task, distribution)
+    carry_on(run, wanted, learner, splits, task, resume=True)
+    return run
+
+
+def carry_on(
+    run: Run,
+    recipe: Recipe,
+    learner: Learner,
+    splits: Splits,
+    task: Classification,
+    resume: bool,
+) -> None:
+    """Train, evaluate, export and verify, from the beginning or from the last checkpoint."""
     console.print(
-        f"Training {describe(recipe, splits, network)}\n  in {run.folder}", soft_wrap=True
+        f"Training {describe(recipe, splits, learner)}\n  in {run.folder}", soft_wrap=True
     )
-    with run.recording():
-        network = fit(network, recipe, splits, task, run)
+    distribution = learner.distribution
+    lost = lost_workers_named(distribution, run.folder)
+    if not distribution.is_chief:
+        with lost:
+            fit(learner, recipe, splits, task, run, resume)
+            # Until all is proven, so that a chief that fails is begun again with its workers.
+            distribution.wait_for_all()
+        return
+    with run.at_work(), run.recording(), lost:
+        network = fit(learner, recipe, splits, task, run, resume)
         save_network(network, run, splits)
         reference = measure(run, network, splits, task)
         write_bundle(run, network, splits, task)
         bundle = prove(run, task, splits.test, reference)
     point_latest(run)
+    distribution.wait_for_all()
     require_shippable(bundle)
-    return run
 
 
 def evaluate(run: Run) -> float:

@@ -1,7 +1,6 @@
 """What each `convoy VERB` takes and does: thin faces over functions one can import."""
 
 import dataclasses
-import functools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,44 +8,13 @@ from pathlib import Path
 
 import tyro
 
+from pipeline.bench_verbs import bench
 from pipeline.flags import parse
-from serving.errors import ConvoyError, nearest
+from pipeline.train_verbs import launch, train
+from serving.errors import ConvoyError
 from serving.silence import muted
 
 # TensorFlow takes seconds to import, so each verb imports what it needs.
-
-
-def train(args: Sequence[str]) -> None:
-    """Train, evaluate, export and verify a recipe: `convoy train fashion --training.epochs 3`."""
-    with muted():
-        from pipeline import stages
-        from pipeline.recipe import Recipe, network
-        from pipeline.recipes import RECIPES, find_recipe
-        from pipeline.summary import summary
-
-    name, *flags = args or [""]
-    if name in ("-h", "--help"):
-        print(
-            f"usage: convoy train RECIPE [flags]\n\nRecipes: {', '.join(RECIPES)}, or the path of"
-        )
-        print("your own .py. The flags of a recipe: convoy train fashion --help")
-        return
-    recipe = find_recipe(name)
-    architecture = flag_value(flags, "--network.architecture")
-    if architecture:
-        recipe = dataclasses.replace(recipe, network=network(architecture))
-    recipe = parse(Recipe, flags, f"convoy train {name}", default=recipe)
-    print(summary(stages.train(recipe)))
-
-
-def flag_value(args: Sequence[str], flag: str) -> str | None:
-    """The value that follows `flag`, or `flag=`, in `args`."""
-    for position, arg in enumerate(args):
-        if arg.startswith(flag + "="):
-            return arg.partition("=")[2]
-        if arg == flag and position + 1 < len(args):
-            return args[position + 1]
-    return None
 
 
 def data(args: Sequence[str]) -> None:
@@ -203,93 +171,11 @@ def predict(args: Sequence[str]) -> int:
     return print_answers(model, options.files, options.top, options.json, "convoy")
 
 
-@dataclass(frozen=True)
-class EdgeOptions:
-    """Cold start and memory of a device, against loading TensorFlow."""
-
-    bundle: tyro.conf.Positional[Path]
-    """The bundle to measure with, such as runs/latest/bundle."""
-    pairs: int = 10
-    """How often both sides are measured, in turn."""
-    json: bool = False
-    """Print the figures as JSON."""
-
-
-def bench_edge(args: Sequence[str]) -> None:
-    """Cold start and memory of a device, against loading TensorFlow."""
-    options = parse(EdgeOptions, args, "convoy bench edge")
-    from benchmarks import edge
-
-    result = edge.run(options.bundle, options.pairs)
-    print(json.dumps(result, indent=2) if options.json else edge.table(result))
-
-
-@dataclass(frozen=True)
-class LayersOptions:
-    """Speed of our layers, beside those of Keras."""
-
-    names: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Which layers, such as Conv2D; all where none is named."""
-    pairs: int = 15
-    """How often both sides are measured, in turn."""
-    json: bool = False
-    """Print the figures as JSON."""
-
-
-def bench_layers(args: Sequence[str]) -> None:
-    """Speed of our layers, beside those of Keras."""
-    options = parse(LayersOptions, args, "convoy bench layers")
-    with muted():
-        from benchmarks import layers
-
-        show = (lambda line: None) if options.json else functools.partial(print, flush=True)
-        result = layers.run(options.names, options.pairs, show)
-    if options.json:
-        print(json.dumps(result, indent=2))
-
-
-@dataclass(frozen=True)
-class DegradationOptions:
-    """Training error of deep networks with and without shortcuts."""
-
-    images: int = 10_000
-    """Training images."""
-    epochs: int = 12
-    """Passes over them."""
-    seed: int = 0
-    """Of initial weights and shuffling."""
-    folder: Path = Path("runs/degradation")
-    """Where runs, figures and the plot are written."""
-
-
-def bench_degradation(args: Sequence[str]) -> None:
-    """Training error of deep networks with and without shortcuts."""
-    options = parse(DegradationOptions, args, "convoy bench degradation")
-    with muted():
-        from benchmarks import degradation
-
-    print(degradation.table(degradation.run(**dataclasses.asdict(options))))
-
-
-BENCHMARKS = {"edge": bench_edge, "layers": bench_layers, "degradation": bench_degradation}
-
-
-def bench(args: Sequence[str]) -> None:
-    """Measure on this machine, beside what one would use instead: `convoy bench edge BUNDLE`."""
-    name, *rest = args or [""]
-    if name in ("-h", "--help"):
-        lines = [f"  {each:12} {run.__doc__}" for each, run in BENCHMARKS.items()]
-        print("\n".join(["usage: convoy bench BENCHMARK [flags]", "", *lines]))
-        return
-    if name not in BENCHMARKS:
-        raise ConvoyError(f"unknown benchmark `{name}`: {nearest(name, BENCHMARKS)}")
-    BENCHMARKS[name](rest)
-
-
 VERBS = {
     "data": data,
     "inspect": inspect,
     "train": train,
+    "launch": launch,
     "evaluate": evaluate,
     "export": export,
     "verify": verify,

@@ -1,9 +1,12 @@
+import contextlib
+import dataclasses
 import json
 
 import keras
 import pytest
 
-from benchmarks import degradation, layers
+import models
+from benchmarks import degradation, layers, target, train
 from models.layers import Conv2D, MaxPool2D
 from pipeline.cli import main
 from serving.errors import ConvoyError
@@ -71,3 +74,47 @@ def test_degradation_writes_figures_and_a_plot(tmp_path):
     sizes = {name: each["parameters"] for name, each in result["networks"].items()}
     assert sizes["plain56"] > 3 * sizes["plain20"]
     assert len(degradation.table(result).splitlines()) == 5
+
+
+@pytest.mark.slow
+def test_training_is_measured_beside_others_and_the_table_fits_a_terminal(monkeypatch):
+    monkeypatch.setattr(train, "STEPS", 2)
+    monkeypatch.setattr(train, "TINY_STEPS", 5)
+    found = train.run(pairs=2)
+    ours, theirs = "ours, bfloat16", "Keras fit, bfloat16"
+    speeds = found["images_per_second"]
+    assert {ours, "ours, float32", theirs, "Keras fit, float32"} <= set(speeds)
+    low, high = (found["times"][theirs][bound] for bound in ("lower", "upper"))
+    assert low <= found["times"][theirs]["median"] <= high
+    assert found["times"][ours]["median"] == 1
+    assert 0 < found["share_of_ceiling"] < 1
+    assert json.loads(json.dumps(found)) == found
+    assert max(map(len, train.table(found).splitlines()[:10])) <= 80
+
+
+def test_a_python_without_pytorch_has_no_turn():
+    with contextlib.ExitStack() as processes:
+        assert train.in_torch("/bin/false", "eager", processes) is None
+        assert train.in_torch("/no/such/python", "eager", processes) is None
+
+
+def test_the_peer_of_training_has_the_layers_and_weights_of_ours():
+    ours = models.build("resnet20", (28, 28, 1), 10, shortcut="projection")
+    assert train.stock_resnet20().count_params() == ours.count_params()
+    # Of He et al.: about 41 million products for 32x32 images, of which 28x28 are a share of 0.77.
+    assert train.operations() / 6 == pytest.approx(41e6 * 28**2 / 32**2, rel=0.03)
+
+
+@pytest.mark.slow
+def test_the_time_to_a_goal_is_measured_for_both_sides(smoke_recipe):
+    few = dataclasses.replace(
+        smoke_recipe, data=dataclasses.replace(smoke_recipe.data, max_train_images=600)
+    )
+    found = target.run(few, goal=0.0, seeds=1)
+    (turn,) = found["turns"]
+    assert turn["stock Keras"]["epochs"] == 1
+    assert turn["ours"]["epochs"] == few.training.epochs
+    for side in turn.values():
+        assert side["seconds"] > 0
+        assert 0 <= side["test"] <= 1
+    assert "ours is so many times as fast" in target.table(found)

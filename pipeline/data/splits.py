@@ -42,11 +42,16 @@ class Splits:
     @property
     def fingerprint(self) -> str:
         """sha256 over every image and label, in order: the same exactly where the data are."""
-        sha256 = hashlib.sha256()
-        for split in (self.train, self.validation, self.test):
-            sha256.update(np.ascontiguousarray(split.images).data)
-            sha256.update(np.ascontiguousarray(split.labels).data)
-        return sha256.hexdigest()
+        return fingerprint(self.train, self.validation, self.test)
+
+
+def fingerprint(*splits: Examples) -> str:
+    """sha256 over every image and label of these splits, in order."""
+    sha256 = hashlib.sha256()
+    for split in splits:
+        sha256.update(np.ascontiguousarray(split.images).data)
+        sha256.update(np.ascontiguousarray(split.labels).data)
+    return sha256.hexdigest()
 
 
 def check_labels(examples: Examples, num_classes: int, source: str) -> None:

@@ -14,7 +14,7 @@ from pipeline.recipe import Data, Recipe, Training, network
 RECIPE = Recipe(
     name="mlp",
     network=network("mlp", width=128),
-    data=Data(batch_size=32, flip=False, shift=0),
+    data=Data(batch_size=32, flip="none", shift=0),
     training=Training(
         epochs=30,
         learning_rate=0.5,

@@ -1,94 +1,228 @@
 """Train a recipe's network and give it back in float32 with its best weights."""
 
 import contextlib
-import time
 from collections.abc import Iterator
+from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 import models
-from pipeline.data.batches import evaluation_batches, training_batches
-from pipeline.data.splits import Splits
+from pipeline.data.batches import (
+    evaluation_batches,
+    shuffled_positions,
+    steps_per_epoch,
+    training_batches,
+)
+from pipeline.data.splits import Splits, fingerprint
 from pipeline.recipe import Recipe
 from pipeline.run import Run
 from pipeline.task import Classification
-from pipeline.training.callbacks import BestWeights, FiniteLoss, ProgressBar
+from pipeline.training import checkpoints
+from pipeline.training.callbacks import Diverged, ProgressBar, Recorder
+from pipeline.training.checkpoints import Progress
+from pipeline.training.distribution import (
+    ALONE,
+    Distribution,
+    evaluation_shares,
+    require_same_step,
+    shares_of,
+)
+from pipeline.training.divergence import NAMED, find_culprit, repeat_until_it_breaks
+from pipeline.training.initialization import initialize
+from pipeline.training.learner import Learner
+from pipeline.training.optimizers import make_optimizer
 from pipeline.training.precision import POLICIES, choose_precision
-from pipeline.training.schedule import WarmupDecay
+from pipeline.training.replicated import ReplicatedLearner
 from serving.errors import ConvoyError
 
 
-def prepare(recipe: Recipe, splits: Splits, task: Classification) -> keras.Model:
+def prepare(
+    recipe: Recipe, splits: Splits, task: Classification, distribution: Distribution = ALONE
+) -> Learner:
     """Build and compile the recipe's network in the precision that this machine trains in.
 
     Raises:
-        ConvoyError: the network does not suit the images.
+        ConvoyError: the network does not suit the images, or a setting does not suit the network.
     """
+    training, steps = recipe.training, steps_per_epoch(len(splits.train), recipe.data)
     keras.utils.set_random_seed(recipe.seed)
-    with dtype_policy(POLICIES[choose_precision(recipe.training.precision)]):
+    if training.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    with distribution.scope(), dtype_policy(POLICIES[choose_precision(training.precision)]):
         network = build(recipe, splits)
-    network.compile(
-        optimizer=optimizer(
-            recipe, steps_per_epoch(recipe, splits) * recipe.training.epochs, network
-        ),
-        loss={"logits": task.loss(recipe.training.label_smoothing)},
-        metrics={"logits": task.metrics()},
-        # Slower than plain graphs on processors.
-        jit_compile=False,
-    )
-    return network
+        initialize(network, training, recipe.seed, splits.train.images)
+        learner = learner_of(network, steps, training.average, distribution)
+        learner.compile(
+            optimizer=make_optimizer(training, steps * training.epochs, network),
+            loss={"logits": task.loss(training, splits.train.labels)},
+            metrics={"logits": task.metrics()},
+            # Slower than plain graphs on processors, and not for several devices at once.
+            jit_compile=not distribution.strategy and bool(tf.config.list_physical_devices("GPU")),
+        )
+    return learner
+
+
+def learner_of(
+    network: keras.Model, steps: int, average: float, distribution: Distribution
+) -> Learner:
+    """The learner of a network, on one device or several."""
+    if distribution.strategy is None:
+        return Learner(network, steps, average)
+    return ReplicatedLearner(network, steps, average, distribution)
 
 
 def fit(
-    network: keras.Model, recipe: Recipe, splits: Splits, task: Classification, run: Run
+    learner: Learner,
+    recipe: Recipe,
+    splits: Splits,
+    task: Classification,
+    run: Run,
+    resume: bool = False,
 ) -> keras.Model:
     """Train, choosing the best weights on the validation split.
 
     Writes `history.csv`, `tensorboard/` and `checkpoints/` into the run and
     records seconds, precision and validation score in its metrics.
 
+    Args:
+        learner: what `prepare` made for the recipe.
+        recipe: says how.
+        splits: the data.
+        task: what is learned.
+        run: where it is kept.
+        resume: go on from the run's last whole checkpoint, to the very same weights.
+
     Raises:
-        ConvoyError: the loss became infinite or no number.
+        ConvoyError: a number became infinite or none; or the run is of another recipe or data.
 
     Returns:
         The network under float32, whatever it was trained in.
     """
-    steps = steps_per_epoch(recipe, splits)
-    run.best_weights.parent.mkdir()
-    best = BestWeights(run.best_weights, task.metric)
-    bar = ProgressBar(task.metric, steps * recipe.training.epochs)
-    started = time.monotonic()
+    identity = identity_of(recipe, splits, learner)
+    state = begin(learner, recipe, splits, run, identity, resume)
+    recorder = Recorder(run, state, identity, task.metric, recipe.training.checkpoint_seconds)
+    try:
+        run_epochs(learner, recipe, splits, recorder)
+    except Diverged:
+        raise ConvoyError(explain(learner, recipe, splits, run, identity)) from None
+    except KeyboardInterrupt:
+        recorder.save_within_epoch()
+        raise
+    if learner.distribution.is_chief:
+        run.record(
+            precision=learner.dtype_policy.name,
+            training_seconds=round(state.seconds, 1),
+            parameters=learner.count_params(),
+            best_epoch=state.best_epoch,
+            best_is_average=state.best_is_average,
+            validation_accuracy=state.best_score,
+        )
+    return in_float32(state.best, recipe, splits)
+
+
+def begin(
+    learner: Learner,
+    recipe: Recipe,
+    splits: Splits,
+    run: Run,
+    identity: dict[str, Any],
+    resume: bool,
+) -> Progress:
+    """Put the learner where the run's last checkpoint was, or make the first one."""
+    # Metrics and optimizer make their variables when they first see data.
+    with learner.distribution.scope():
+        learner._symbolic_build(data_batch=batches_from(0, recipe, splits).element_spec)
+    state = checkpoints.restore(run.checkpoints, learner, identity) if resume else Progress()
+    require_same_step(learner.distribution, state.step, run.folder)
+    learner.epoch, learner.resumed = state.epoch, state.step > 0
+    if state.step == 0:
+        checkpoints.save(run.checkpoints, learner, state, identity)
+    return state
+
+
+def run_epochs(learner: Learner, recipe: Recipe, splits: Splits, recorder: Recorder) -> None:
+    """Train from the present step to the last.
+
+    Raises:
+        Diverged: a number became infinite or none.
+    """
+    training, state = recipe.training, recorder.state
+    distribution, validation = learner.distribution, evaluation_batches(splits.validation)
+    if isinstance(learner, ReplicatedLearner):
+        validation, learner.evaluation_steps = evaluation_shares(splits.validation, distribution)
+    recorder.validation = validation
+    bar = ProgressBar(recorder.metric, learner.steps_per_epoch * training.epochs, state.step)
+    learner.watchers = [bar.watch, recorder.watch]
+    callbacks: list[keras.callbacks.Callback] = [bar, recorder]
+    if distribution.is_chief:
+        board = recorder.run.folder / "tensorboard"
+        callbacks.append(keras.callbacks.TensorBoard(board, write_graph=False))
+    looks = range(training.validate_every, training.epochs + 1, training.validate_every)
     with contextlib.closing(bar):
-        network.fit(
-            training_batches(splits.train, recipe.data, recipe.seed),
-            validation_data=evaluation_batches(splits.validation),
-            epochs=recipe.training.epochs,
-            steps_per_epoch=steps,
-            callbacks=[
-                bar,
-                best,
-                keras.callbacks.CSVLogger(run.folder / "history.csv"),
-                keras.callbacks.TensorBoard(run.folder / "tensorboard", write_graph=False),
-                FiniteLoss(),
-            ],
+        learner.fit(
+            shares_of(batches_from(state.step, recipe, splits), distribution),
+            validation_data=validation,
+            validation_steps=learner.evaluation_calls,
+            validation_freq=sorted({*looks, training.epochs}),
+            initial_epoch=state.epoch,
+            epochs=training.epochs,
+            # A call of the learner's trains a whole epoch.
+            steps_per_epoch=1,
+            callbacks=callbacks,
             # The data set shuffles by itself.
             shuffle=False,
             verbose=0,
         )
-    network.load_weights(run.best_weights)
-    run.record(
-        precision=network.dtype_policy.name,
-        training_seconds=round(time.monotonic() - started, 1),
-        parameters=network.count_params(),
-        best_epoch=best.epoch,
-        validation_accuracy=best.best,
+
+
+def batches_from(step: int, recipe: Recipe, splits: Splits) -> tf.data.Dataset:
+    """What the training sees from this step on."""
+    return training_batches(splits.train, recipe.data, recipe.seed, step, len(splits.labels))
+
+
+def identity_of(recipe: Recipe, splits: Splits, learner: Learner) -> dict[str, Any]:
+    """What must be the same for a training to go on: all but where files lie."""
+    content = recipe.to_dict()
+    del content["runs"], content["data"]["folder"], content["training"]["checkpoint_seconds"]
+    content["training"]["precision"] = learner.dtype_policy.name
+    return {**content, "images": fingerprint(splits.train, splits.validation)}
+
+
+def explain(
+    learner: Learner, recipe: Recipe, splits: Splits, run: Run, identity: dict[str, Any]
+) -> str:
+    """Say where a training went wrong, and keep the last good weights.
+
+    The training is repeated from its last checkpoint, step by step.
+    """
+    reached = learner.steps_done
+    if learner.distribution.replicas > 1:
+        return (
+            f"training diverged before step {reached + 1}: expected finite numbers, received one "
+            "that is not; lower --training.learning-rate, or learn where by `convoy train --resume "
+            f"{run.folder}` on one device."
+        )
+    state = checkpoints.restore(run.checkpoints, learner, identity)
+    batches = iter(batches_from(state.step, recipe, splits))
+    batch = repeat_until_it_breaks(learner, batches, reached - state.step)
+    step = state.step = learner.steps_done
+    if batch is None:
+        return (
+            f"training diverged before step {reached + 1}: expected finite numbers, received one "
+            "that is not; lower --training.learning-rate."
+        )
+    kept = checkpoints.save(run.checkpoints, learner, state, identity)
+    culprit = find_culprit(learner, batch)
+    positions = shuffled_positions(len(splits.train), recipe.data, recipe.seed, step)
+    images = next(iter(positions)).numpy()[culprit.rows[:NAMED]]
+    return (
+        f"training diverged in epoch {step // learner.steps_per_epoch + 1} at step {step + 1}: "
+        f"expected finite numbers, received others in {culprit.what}"
+        + (f" for training images {', '.join(map(str, images))}" if images.size else "")
+        + f"; lower --training.learning-rate (the last good weights are in {kept})."
     )
-    return in_float32(network, recipe, splits)
-
-
-def steps_per_epoch(recipe: Recipe, splits: Splits) -> int:
-    """Whole batches in the training images, one at least."""
-    return max(len(splits.train) // recipe.data.batch_size, 1)
 
 
 def build(recipe: Recipe, splits: Splits) -> keras.Model:
@@ -113,25 +247,11 @@ def build(recipe: Recipe, splits: Splits) -> keras.Model:
     return network
 
 
-def optimizer(recipe: Recipe, steps: int, network: keras.Model) -> keras.optimizers.Optimizer:
-    """Nesterov momentum with decoupled weight decay on kernels alone."""
-    training = recipe.training
-    chosen = keras.optimizers.SGD(
-        WarmupDecay(training.learning_rate, steps, training.warmup, training.decay),
-        momentum=training.momentum,
-        nesterov=True,
-        weight_decay=training.weight_decay or None,
-    )
-    spared = [weight for weight in network.trainable_variables if len(weight.shape) < 2]
-    chosen.exclude_from_weight_decay(var_list=spared)
-    return chosen
-
-
-def in_float32(network: keras.Model, recipe: Recipe, splits: Splits) -> keras.Model:
-    """The same network and weights with float32 arithmetic: what is measured and exported."""
+def in_float32(weights: list[np.ndarray], recipe: Recipe, splits: Splits) -> keras.Model:
+    """The recipe's network with float32 arithmetic and these weights: what is measured."""
     with dtype_policy("float32"):
         twin = build(recipe, splits)
-    twin.set_weights(network.get_weights())
+    twin.set_weights(weights)
     return twin
 
 

@@ -7,7 +7,7 @@ from pipeline.data.batches import evaluation_batches, training_batches
 from pipeline.data.splits import Examples
 from pipeline.recipe import Data
 
-PLAIN = {"flip": False, "shift": 0}
+PLAIN = {"flip": "none", "shift": 0}
 COUNT = 48
 
 
@@ -72,7 +72,7 @@ def test_the_same_seed_gives_the_same_batches_and_another_another(seed):
         assert (first != other).any()
 
 
-@pytest.mark.parametrize("options", [{"flip": True, "shift": 0}, {"flip": False, "shift": 2}])
+@pytest.mark.parametrize("options", [{"flip": "random", "shift": 0}, {"flip": "none", "shift": 2}])
 def test_augmentation_differs_between_epochs(options):
     same = Examples(np.repeat(numbered(1).images, COUNT, axis=0), np.arange(COUNT))
     batches = training_batches(same, Data(batch_size=COUNT, **options), seed=0)
@@ -81,14 +81,48 @@ def test_augmentation_differs_between_epochs(options):
     assert (first != same.images).any()
 
 
-def test_a_flipping_run_mirrors_some_images_and_leaves_the_others():
-    data = Data(batch_size=COUNT, flip=True, shift=0)
-    (batch,) = take(training_batches(numbered(), data, seed=0), 1)
-    images, originals = by_label(*batch), numbered().images
-    kept = (images == originals).all((1, 2, 3))
-    mirrored = (images == originals[:, :, ::-1]).all((1, 2, 3))
-    assert (kept ^ mirrored).all()
-    assert 0 < kept.sum() < COUNT
+@pytest.mark.parametrize("flip", ["random", "alternating"])
+def test_a_flipping_run_mirrors_some_images_and_leaves_the_others(flip):
+    batches = take(training_batches(numbered(), Data(batch_size=COUNT, flip=flip, shift=0), 0), 2)
+    sides = []
+    for batch in batches:
+        images, originals = by_label(*batch), numbered().images
+        kept = (images == originals).all((1, 2, 3))
+        mirrored = (images == originals[:, :, ::-1]).all((1, 2, 3))
+        assert (kept ^ mirrored).all()
+        assert 0 < kept.sum() < COUNT
+        sides.append(mirrored)
+    # In turn, or by chance.
+    assert (sides[0] == ~sides[1]).all() == (flip == "alternating")
+
+
+@pytest.mark.parametrize("step", [1, 3, 7])
+def test_a_training_sees_the_same_from_any_step_on(step):
+    data = Data(batch_size=16, shift=1, erase=0.5, cutout=2, mixup=0.2, cutmix=1.0)
+    whole = take(training_batches(numbered(), data, seed=3, num_classes=COUNT), 9)
+    rest = take(training_batches(numbered(), data, 3, step, num_classes=COUNT), 9 - step)
+    for expected, batch in zip(whole[step:], rest, strict=True):
+        for one, other in zip(expected, batch, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"erase": 1.0}, {"cutout": 3}, {"rand_augment": 2}, {"mixup": 1.0}, {"cutmix": 1.0}],
+    ids=lambda options: next(iter(options)),
+)
+def test_every_variation_of_a_recipe_changes_the_images(options):
+    plain, varied = (
+        training_batches(numbered(), Data(batch_size=COUNT, **PLAIN, **more), 0, 0, COUNT)
+        for more in ({}, options)
+    )
+    ((images, labels),), ((changed, targets),) = take(plain, 1), take(varied, 1)
+    assert (images != changed).any((1, 2, 3)).mean() > 0.5
+    if targets.ndim == 1:
+        np.testing.assert_array_equal(targets, labels)
+    else:
+        np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-6)
+        assert targets[np.arange(COUNT), labels].min() >= 0
 
 
 def test_evaluation_holds_all_images_once_in_order_and_as_they_are():

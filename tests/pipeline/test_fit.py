@@ -6,29 +6,19 @@ import keras
 import numpy as np
 import pytest
 
-from pipeline.data.splits import Examples, Splits
 from pipeline.recipe import Data, Recipe, Training, network
 from pipeline.run import create_run
 from pipeline.task import Classification
 from pipeline.training.fit import fit, prepare
 from serving.errors import ConvoyError
+from tests.pipeline.stripes import stripe_splits, stripes
 
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
-def stripes(count, seed):
-    """Images of horizontal or vertical stripes under noise."""
-    generator = np.random.default_rng(seed)
-    labels = np.arange(count, dtype=np.int32) % 2
-    stripe = np.where(np.arange(12) % 4 < 2, 160, 0)
-    images = np.where(labels[:, None, None] == 0, stripe[None, :, None], stripe[None, None, :])
-    noisy = images + generator.integers(0, 90, (count, 12, 12))
-    return Examples(noisy[..., None].astype(np.uint8), labels)
-
-
 @pytest.fixture
 def splits():
-    return Splits(stripes(256, 0), stripes(64, 1), stripes(64, 2), ("horizontal", "vertical"))
+    return stripe_splits()
 
 
 def recipe(runs, **training):
@@ -82,7 +72,9 @@ def test_the_policy_of_the_process_is_left_as_it_was(tmp_path, splits):
 
 def test_a_training_that_diverges_is_ended_with_the_remedy(tmp_path, splits):
     wild = dataclasses.replace(recipe(tmp_path).training, learning_rate=1e9, weight_decay=1.0)
-    with pytest.raises(ConvoyError, match="^training diverged in epoch 1: .* lower --training"):
+    with pytest.raises(
+        ConvoyError, match="^training diverged in epoch 1 at step .* lower --training"
+    ):
         trained(dataclasses.replace(recipe(tmp_path), training=wild), splits)
 
 

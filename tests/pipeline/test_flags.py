@@ -59,12 +59,12 @@ def test_what_is_not_given_keeps_its_default():
 
 
 def test_a_recipe_changes_only_where_its_flags_say():
-    args = ["--training.epochs", "3", "--network.width", "9", "--data.no-flip", "--seed", "5"]
+    args = ["--training.epochs", "3", "--network.width", "9", "--data.flip", "none", "--seed", "5"]
     changed = parse(Recipe, args, "convoy train mine", default=RECIPE).to_dict()
     expected = RECIPE.to_dict()
     expected["training"]["epochs"] = 3
     expected["network"]["width"] = 9
-    expected["data"]["flip"] = False
+    expected["data"]["flip"] = "none"
     expected["seed"] = 5
     assert changed == expected
 

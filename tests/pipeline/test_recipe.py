@@ -87,7 +87,8 @@ def test_a_network_has_the_options_of_its_function_with_their_defaults_and_types
 
 @pytest.mark.parametrize("architecture", models.ARCHITECTURES)
 def test_the_options_build_the_network(architecture):
-    described = network(architecture, width=2)
+    narrow = {"alpha": 0.35} if architecture == "backbone" else {"width": 2}
+    described = network(architecture, **narrow)
     shape = models.default_input_shape(architecture)
     with without_values():
         built = models.build(described.architecture, shape, 3, **described.options)

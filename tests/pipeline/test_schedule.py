@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pipeline.recipe import Training
 from pipeline.training.schedule import WarmupDecay
 
-DECAYS = ["linear", "cosine", "none"]
+DECAYS = ["linear", "cosine", "step", "none"]
 PEAKS = st.floats(1e-4, 10)
 
 
@@ -19,11 +19,14 @@ def rates(schedule):
 
 
 def loop_rate(step, peak, steps, warmup_steps, decay):
-    """Up along a line, then down along a line, a half cosine, or not at all."""
+    """Up along a line, then down along a line, a half cosine, two steps, or not at all."""
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
     left = (steps - step - 1) / (steps - warmup_steps)
-    return peak * {"linear": left, "cosine": math.sin(math.pi / 2 * left) ** 2, "none": 1}[decay]
+    shares = {"linear": left, "cosine": math.sin(math.pi / 2 * left) ** 2, "none": 1}
+    # A hair's breadth for what does not round to a half or a quarter.
+    steps_down = (left <= 0.5 + 1e-6) + (left <= 0.25 + 1e-6)
+    return peak * {**shares, "step": 10.0**-steps_down}[decay]
 
 
 @settings(deadline=None, max_examples=30)

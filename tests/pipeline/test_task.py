@@ -4,11 +4,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.task import Classification, SmoothedCrossEntropy
+from pipeline.recipe import Training
+from pipeline.task import Classification, CrossEntropy
+from serving.errors import ConvoyError
 
 LABELS = ("ant", "bee", "cat", "dog")
 TASK = Classification(LABELS)
 SEEDS = st.integers(0, 2**32 - 1)
+
+
+def smoothed(label_smoothing, **training):
+    labels = np.arange(len(LABELS))
+    return TASK.loss(Training(label_smoothing=label_smoothing, **training), labels)
 
 
 def answers(seed, count=30):
@@ -40,25 +47,90 @@ def loop_cross_entropy(logits, labels, smoothing):
 def test_the_loss_is_smoothed_cross_entropy(seed, smoothing):
     logits, labels = logits_and_labels(seed)
     expected = loop_cross_entropy(logits, labels, smoothing)
-    assert float(TASK.loss(smoothing)(labels, logits)) == pytest.approx(expected, rel=1e-4)
+    assert float(smoothed(smoothing)(labels, logits)) == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_loss_without_smoothing_is_that_of_keras():
     logits, labels = logits_and_labels(0)
     expected = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(labels, logits)
-    assert float(TASK.loss(0.0)(labels, logits)) == pytest.approx(float(expected), rel=1e-6)
+    assert float(smoothed(0.0)(labels, logits)) == pytest.approx(float(expected), rel=1e-6)
 
 
 def test_the_loss_of_a_confident_right_answer_is_its_hand_computed_value():
     # Smoothed targets 0.925 and three times 0.025; log-probabilities 0 and three times -100.
     logits = np.array([[100, 0, 0, 0]], "float32")
-    assert float(TASK.loss(0.1)(np.array([0]), logits)) == pytest.approx(7.5, rel=1e-5)
+    assert float(smoothed(0.1)(np.array([0]), logits)) == pytest.approx(7.5, rel=1e-5)
+
+
+@settings(deadline=None, max_examples=20)
+@given(SEEDS, st.floats(0, 0.99))
+def test_the_quadratic_loss_is_half_the_squared_distance(seed, smoothing):
+    logits, labels = logits_and_labels(seed)
+    losses = []
+    for row, label in zip(logits.astype("float64"), labels, strict=True):
+        probabilities = np.exp(row - row.max()) / np.exp(row - row.max()).sum()
+        target = [(1 - smoothing) * (k == label) + smoothing / len(row) for k in range(len(row))]
+        losses.append(sum((p - t) ** 2 for p, t in zip(probabilities, target, strict=True)) / 2)
+    loss = smoothed(smoothing, loss="quadratic")
+    assert float(loss(labels, logits)) == pytest.approx(np.mean(losses), rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["cross_entropy", "quadratic"])
+def test_shares_of_one_class_weigh_as_its_label_does(kind):
+    logits, labels = logits_and_labels(0)
+    shares = np.eye(len(LABELS), dtype="float32")[labels]
+    loss = smoothed(0.1, loss=kind, class_weights=(1.0, 2.0, 3.0, 4.0))
+    assert float(loss(shares, logits)) == pytest.approx(float(loss(labels, logits)), rel=1e-6)
+
+
+def test_the_cross_entropy_of_a_mixture_is_the_mixture_of_cross_entropies():
+    logits, labels = logits_and_labels(0)
+    other, eye = labels[::-1], np.eye(len(LABELS), dtype="float32")
+    mixed = float(smoothed(0.0)(0.3 * eye[labels] + 0.7 * eye[other], logits))
+    apart = [float(smoothed(0.0)(each, logits)) for each in (labels, other)]
+    assert mixed == pytest.approx(0.3 * apart[0] + 0.7 * apart[1], rel=1e-5)
+
+
+def test_a_class_counts_by_its_weight():
+    logits, labels = logits_and_labels(4, count=40)
+    weights = (0.5, 2.0, 0.0, 1.5)
+    expected = np.mean(
+        [
+            weights[label] * loop_cross_entropy(row[None], [label], 0.1)
+            for row, label in zip(logits, labels, strict=True)
+        ]
+    )
+    loss = smoothed(0.1, class_weights=weights)
+    assert float(loss(labels, logits)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_balanced_classes_weigh_the_same_together_and_one_on_average():
+    labels = np.array([0] * 10 + [1] * 5 + [2] * 4 + [3])
+    loss = TASK.loss(Training(class_weights="balanced"), labels)
+    weights = np.array(loss.class_weights)
+    np.testing.assert_allclose(weights * np.bincount(labels), 5)
+    assert weights[labels].mean() == pytest.approx(1)
+
+
+def test_class_weights_for_other_classes_are_refused():
+    with pytest.raises(ConvoyError, match="expected 4 numbers, one for each class, received 2"):
+        smoothed(0.0, class_weights=(1.0, 2.0))
+
+
+def test_an_answer_is_right_where_its_highest_logit_is_that_of_the_label_or_largest_share():
+    metric = TASK.metrics()[0]
+    logits = np.array([[1, 5, 2, 0], [9, 0, 0, 0], [0, 0, 1, 2]], "float32")
+    metric.update_state(np.array([1, 2, 3]), logits)
+    shares = np.array([[0.4, 0.6, 0, 0], [0.3, 0, 0.7, 0], [0, 0.2, 0.2, 0.6]], "float32")
+    assert float(metric.result()) == pytest.approx(2 / 3)
+    metric.update_state(shares, logits)
+    assert float(metric.result()) == pytest.approx(4 / 6)
 
 
 def test_the_loss_survives_serialization():
-    loss = TASK.loss(0.2)
+    loss = smoothed(0.2)
     restored = keras.losses.deserialize(keras.losses.serialize(loss))
-    assert isinstance(restored, SmoothedCrossEntropy)
+    assert isinstance(restored, CrossEntropy)
     assert restored.get_config() == loss.get_config()
     logits, labels = logits_and_labels(1)
     assert float(restored(labels, logits)) == float(loss(labels, logits))
@@ -68,7 +140,7 @@ def test_a_compiled_network_reloads_with_its_loss(tmp_path):
     image = keras.Input((len(LABELS),), name="image")
     logits = keras.layers.Dense(len(LABELS), name="logits")(image)
     network = keras.Model(image, {"logits": logits})
-    network.compile("sgd", loss={"logits": TASK.loss(0.2)}, metrics={"logits": TASK.metrics()})
+    network.compile("sgd", loss={"logits": smoothed(0.2)}, metrics={"logits": TASK.metrics()})
     images, labels = logits_and_labels(2)
     network.evaluate(images, {"logits": labels}, verbose=0)
     network.save(tmp_path / "model.keras")

@@ -17,7 +17,6 @@ def test_a_run_folder_holds_what_its_words_promise(smoke_run):
         "history.csv",
         "tensorboard/train",
         "tensorboard/validation",
-        "checkpoints/best.weights.h5",
         "model.keras",
         "metrics.json",
         "plots/curves.png",

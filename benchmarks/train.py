@@ -1,0 +1,251 @@
+"""How fast we train: ResNet-20 beside stock Keras and PyTorch, and what a step costs by itself.
+
+Every side trains the same network on batches of 128 that lie in memory, and takes a turn of the
+same number of steps. Stock Keras is what its guide shows: its own layers under `fit` on arrays.
+PyTorch is measured where it is installed, or where `python` leads to one that has it.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from benchmarks.pairs import require_pairs, said, spread, surroundings
+from models.inspection import inspect_network
+from pipeline.data.splits import Examples, Splits
+from pipeline.recipe import Data, Recipe, Training, network
+from pipeline.task import Classification
+from pipeline.training.fit import batches_from, dtype_policy, prepare
+
+BATCH, STEPS = 128, 10
+# Small steps cost little time, so that many make a turn.
+TINY_STEPS = 200
+TORCH = Path(__file__).with_name("torch_resnet20.py")
+
+Turn = Callable[[], float]
+
+
+def stock_resnet20() -> keras.Model:
+    """ResNet-20 of Keras's own layers, as one writes it."""
+
+    def conv_norm(x: Any, filters: int, size: int, strides: int) -> Any:
+        conv = layers.Conv2D(filters, size, strides, padding="same", use_bias=False)
+        return layers.BatchNormalization()(conv(x))
+
+    image = keras.Input((28, 28, 1))
+    x = layers.ReLU()(conv_norm(layers.Rescaling(1 / 255)(image), 16, 3, 1))
+    for filters in (16, 32, 64):
+        for index in range(3):
+            strides = 2 if index == 0 and filters > 16 else 1
+            branch = layers.ReLU()(conv_norm(x, filters, 3, strides))
+            shortcut = conv_norm(x, filters, 1, strides) if strides > 1 else x
+            x = layers.ReLU()(layers.Add()([conv_norm(branch, filters, 3, 1), shortcut]))
+    logits = layers.Dense(10, dtype="float32")(layers.GlobalAveragePooling2D()(x))
+    return keras.Model(image, logits)
+
+
+def stock_tiny() -> keras.Model:
+    """A network so small that its steps are all overhead."""
+    image = keras.Input((8, 8, 1))
+    x = layers.Flatten()(layers.Rescaling(1 / 255)(image))
+    return keras.Model(image, layers.Dense(10)(layers.Dense(32, activation="sigmoid")(x)))
+
+
+def under_fit(make: Callable[[], keras.Model], images: Examples, policy: str) -> Turn:
+    """A turn of a network of Keras's layers under the default `fit`."""
+    with dtype_policy(policy):
+        model = make()
+    model.compile(
+        keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    pixels = images.images.astype("float32")
+
+    def turn() -> float:
+        began = time.perf_counter()
+        model.fit(pixels, images.labels, batch_size=BATCH, verbose=0)  # pyright: ignore
+        return len(images) / (time.perf_counter() - began)
+
+    return turn
+
+
+def under_learner(architecture: str, images: Examples, precision: Any, **options: Any) -> Turn:
+    """A turn of ours: the steps that `convoy train` takes."""
+    recipe = Recipe(
+        name="bench",
+        network=network(architecture, **options),
+        data=Data(batch_size=BATCH, flip="none", shift=0),
+        training=Training(precision=precision, learning_rate=0.1, epochs=10**6),
+    )
+    labels = tuple(str(label) for label in range(10))
+    splits = Splits(images, images, images, labels)
+    learner = prepare(recipe, splits, Classification(labels))
+    batches = batches_from(0, recipe, splits)
+    learner._symbolic_build(data_batch=batches.element_spec)
+    learner.make_train_function()
+    iterator, steps = iter(batches), tf.constant(learner.steps_per_epoch, tf.int64)
+
+    def turn() -> float:
+        began = time.perf_counter()
+        learner.reset_metrics()
+        learner.train_steps(iterator, steps)
+        learner.scores()
+        return len(images) / (time.perf_counter() - began)
+
+    return turn
+
+
+def resnet20_turn(images: Examples, precision: Any) -> Turn:
+    """A turn of our ResNet-20, with the shortcuts that the peers have."""
+    return under_learner("resnet20", images, precision, shortcut="projection")
+
+
+def in_torch(python: str, way: str, processes: contextlib.ExitStack) -> Turn | None:
+    """A turn of PyTorch's in a process of its own; `None` where it is not installed."""
+    try:
+        # It ends when it is not spoken to any more.
+        process = processes.enter_context(
+            subprocess.Popen(
+                [python, str(TORCH), way, str(STEPS), str(os.cpu_count())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+        )
+    except OSError:
+        return None
+    given, answers = process.stdin, process.stdout
+    assert given is not None
+    assert answers is not None
+    if answers.readline().strip() != "ready":
+        return None
+
+    def turn() -> float:
+        print("turn", file=given, flush=True)
+        return float(answers.readline())
+
+    return turn
+
+
+def ceiling() -> float:
+    """Operations a second of the convolution that oneDNN is fastest at, in bfloat16."""
+    maps = tf.random.normal((64, 14, 14, 128), dtype=tf.bfloat16)
+    kernel = tf.random.normal((3, 3, 128, 128), dtype=tf.bfloat16)
+
+    @tf.function
+    def several() -> tf.Tensor:
+        x = maps
+        for _ in range(10):
+            x = tf.nn.conv2d(x, kernel, 1, "SAME")
+        return x
+
+    several()
+    began = time.perf_counter()
+    several()
+    return 10 * 2 * 9 * 128 * 128 * 64 * 14 * 14 / (time.perf_counter() - began)
+
+
+def in_turn(sides: dict[str, Turn], pairs: int) -> dict[str, list[float]]:
+    """What each side gives, turn by turn."""
+    # The first turn compiles.
+    _, *turns = [{name: turn() for name, turn in sides.items()} for _ in range(pairs + 1)]
+    return {name: [each[name] for each in turns] for name in sides}
+
+
+def noise(size: int, steps: int) -> Examples:
+    """Random images for a turn."""
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (BATCH * steps, size, size, 1), np.uint8)
+    return Examples(images, generator.integers(0, 10, len(images)).astype(np.int32))
+
+
+def run(pairs: int = 10, python: str = sys.executable) -> dict[str, Any]:
+    """Measure `pairs` turns of every side.
+
+    Args:
+        pairs: turns.
+        python: of an environment that has PyTorch.
+
+    Raises:
+        ConvoyError: too few pairs.
+    """
+    require_pairs(pairs, steady=10)
+    before = os.getloadavg()
+    images = noise(28, STEPS)
+    with contextlib.ExitStack() as processes:
+        sides = {
+            "ours, bfloat16": resnet20_turn(images, "bfloat16"),
+            "ours, float32": resnet20_turn(images, "float32"),
+            "Keras fit, bfloat16": under_fit(stock_resnet20, images, "mixed_bfloat16"),
+            "Keras fit, float32": under_fit(stock_resnet20, images, "float32"),
+            "PyTorch eager, bfloat16": in_torch(python, "eager", processes),
+            "PyTorch compiled, bfloat16": in_torch(python, "compiled", processes),
+        }
+        found = in_turn({name: turn for name, turn in sides.items() if turn}, pairs)
+    small = noise(8, TINY_STEPS)
+    tiny = in_turn(
+        {
+            "ours": under_learner("mlp", small, "float32", width=32, depth=1),
+            "Keras fit": under_fit(stock_tiny, small, "float32"),
+        },
+        pairs,
+    )
+    most = max(ceiling() for _ in range(pairs))
+    return {
+        "pairs": pairs,
+        "images_per_second": {name: spread(values) for name, values in found.items()},
+        "times": {
+            name: spread(list(np.divide(found["ours, bfloat16"], values)))
+            for name, values in found.items()
+        },
+        "step_milliseconds": {
+            name: spread([1000 * BATCH / value for value in values])
+            for name, values in tiny.items()
+        },
+        "overhead": spread(list(np.divide(tiny["ours"], tiny["Keras fit"]))),
+        "ceiling": most,
+        "share_of_ceiling": operations() * max(found["ours, bfloat16"]) / most,
+        **surroundings(before),
+    }
+
+
+def operations() -> float:
+    """Of training on one image: forward, and twice as many backward."""
+    rows = inspect_network(stock_resnet20())
+    return 3 * 2 * sum(row.multiply_adds or 0 for row in rows)
+
+
+def table(result: dict[str, Any]) -> str:
+    """Render what `run` measured."""
+    lines = [f"{'ResNet-20, batches of 128':30}{'images/s':>10}  ours is so many times as fast"]
+    for name, speed in result["images_per_second"].items():
+        ratio = result["times"][name]
+        lines.append(
+            f"{name:30}{speed['median']:>10,.0f}  {ratio['median']:.2f} "
+            f"({ratio['lower']:.2f}-{ratio['upper']:.2f})"
+        )
+    steps, ratio = result["step_milliseconds"], result["overhead"]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"a step of almost no work: ours {steps['ours']['median']:.3f} ms, Keras fit "
+            f"{steps['Keras fit']['median']:.3f} ms: {ratio['median']:.1f} times "
+            f"({ratio['lower']:.1f}-{ratio['upper']:.1f})",
+            f"convolutions in bfloat16 reach {result['ceiling'] / 1e9:,.0f} GFLOP/s; our training "
+            f"{result['share_of_ceiling']:.0%} of it",
+            "",
+            f"Medians of {result['pairs']} turns (quartiles). {said(result)}",
+        ]
+    )

@@ -1,0 +1,175 @@
+"""`convoy bench BENCHMARK`: what each takes and does."""
+
+import dataclasses
+import functools
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from pipeline.flags import parse
+from serving.errors import ConvoyError, nearest
+from serving.silence import muted
+
+
+@dataclass(frozen=True)
+class EdgeOptions:
+    """Cold start and memory of a device, against loading TensorFlow."""
+
+    bundle: tyro.conf.Positional[Path]
+    """The bundle to measure with, such as runs/latest/bundle."""
+    pairs: int = 10
+    """How often both sides are measured, in turn."""
+    json: bool = False
+    """Print the figures as JSON."""
+
+
+def bench_edge(args: Sequence[str]) -> None:
+    """Cold start and memory of a device, against loading TensorFlow."""
+    options = parse(EdgeOptions, args, "convoy bench edge")
+    from benchmarks import edge
+
+    result = edge.run(options.bundle, options.pairs)
+    print(json.dumps(result, indent=2) if options.json else edge.table(result))
+
+
+@dataclass(frozen=True)
+class LayersOptions:
+    """Speed of our layers, beside those of Keras."""
+
+    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Which layers, such as Conv2D; all where none is named."""
+    pairs: int = 15
+    """How often both sides are measured, in turn."""
+    json: bool = False
+    """Print the figures as JSON."""
+
+
+def bench_layers(args: Sequence[str]) -> None:
+    """Speed of our layers, beside those of Keras."""
+    options = parse(LayersOptions, args, "convoy bench layers")
+    with muted():
+        from benchmarks import layers
+
+        show = (lambda line: None) if options.json else functools.partial(print, flush=True)
+        result = layers.run(options.names, options.pairs, show)
+    if options.json:
+        print(json.dumps(result, indent=2))
+
+
+@dataclass(frozen=True)
+class TargetOptions:
+    """Time until Fashion-MNIST is answered with a given accuracy, beside stock Keras."""
+
+    recipe: tyro.conf.Positional[str] = "fashion"
+    """Ours."""
+    goal: float = 0.945
+    """Validation accuracy at which stock Keras stops."""
+    seeds: int = 1
+    """How often both train, in turn."""
+    json: bool = False
+    """Print the figures as JSON."""
+
+
+def bench_target(args: Sequence[str]) -> None:
+    """Time until Fashion-MNIST is answered with a given accuracy, beside stock Keras."""
+    options = parse(TargetOptions, args, "convoy bench target")
+    with muted():
+        from benchmarks import target
+        from pipeline.recipes import find_recipe
+
+        result = target.run(find_recipe(options.recipe), options.goal, options.seeds)
+    print(json.dumps(result, indent=2) if options.json else target.table(result))
+
+
+@dataclass(frozen=True)
+class DegradationOptions:
+    """Training error of deep networks with and without shortcuts."""
+
+    images: int = 10_000
+    """Training images."""
+    epochs: int = 12
+    """Passes over them."""
+    seed: int = 0
+    """Of initial weights and shuffling."""
+    folder: Path = Path("runs/degradation")
+    """Where runs, figures and the plot are written."""
+
+
+def bench_degradation(args: Sequence[str]) -> None:
+    """Training error of deep networks with and without shortcuts."""
+    options = parse(DegradationOptions, args, "convoy bench degradation")
+    with muted():
+        from benchmarks import degradation
+
+    print(degradation.table(degradation.run(**dataclasses.asdict(options))))
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """Whether the input or the step of a recipe is what its training waits for."""
+
+    recipe: tyro.conf.Positional[str]
+    """A recipe by name, or your own .py."""
+    pairs: int = 10
+    """How often all sides are measured, in turn."""
+    json: bool = False
+    """Print the figures as JSON."""
+
+
+def bench_input(args: Sequence[str]) -> None:
+    """Whether the input or the step of a recipe is what its training waits for."""
+    options = parse(InputOptions, args, "convoy bench input")
+    with muted():
+        from benchmarks import input as benchmark
+        from pipeline.recipes import find_recipe
+
+        result = benchmark.run(find_recipe(options.recipe), options.pairs)
+    print(json.dumps(result, indent=2) if options.json else benchmark.table(result))
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Speed of training, beside stock Keras and PyTorch."""
+
+    pairs: int = 10
+    """How often all sides are measured, in turn."""
+    python: str = sys.executable
+    """Of an environment that has PyTorch, where this one has not."""
+    json: bool = False
+    """Print the figures as JSON."""
+
+
+def bench_train(args: Sequence[str]) -> None:
+    """Speed of training, beside stock Keras and PyTorch."""
+    options = parse(TrainOptions, args, "convoy bench train")
+    with muted():
+        from benchmarks import train
+
+        result = train.run(options.pairs, options.python)
+    print(json.dumps(result, indent=2) if options.json else train.table(result))
+
+
+BENCHMARKS = {
+    "edge": bench_edge,
+    "layers": bench_layers,
+    "input": bench_input,
+    "train": bench_train,
+    "target": bench_target,
+    "degradation": bench_degradation,
+}
+
+
+def bench(args: Sequence[str]) -> None:
+    """Measure on this machine, beside what one would use instead: `convoy bench edge BUNDLE`."""
+    name, *rest = args or [""]
+    if name in ("-h", "--help"):
+        lines = [f"  {each:12} {run.__doc__}" for each, run in BENCHMARKS.items()]
+        print("\n".join(["usage: convoy bench BENCHMARK [flags]", "", *lines]))
+        return
+    if name not in BENCHMARKS:
+        raise ConvoyError(f"unknown benchmark `{name}`: {nearest(name, BENCHMARKS)}")
+    BENCHMARKS[name](rest)

@@ -1,0 +1,100 @@
+"""Where a training went wrong: the step, the layer and the images that gave no finite number."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipeline.training.checkpoints import variables
+from pipeline.training.learner import Learner
+
+# How many images a message names.
+NAMED = 3
+
+Batch = tuple[tf.Tensor, tf.Tensor]
+
+
+class Culprit(NamedTuple):
+    """What first gave something else than finite numbers, and for which rows of the batch."""
+
+    what: str
+    rows: np.ndarray
+
+
+def repeat_until_it_breaks(learner: Learner, batches: Iterator[Batch], most: int) -> Batch | None:
+    """Train step by step until a weight is no finite number, and undo that step.
+
+    Returns:
+        The batch of that step, the learner standing where it was before it; `None` where `most`
+        steps went well.
+    """
+    train = tf.function(learner.train_step)
+    for _ in range(most):
+        batch = next(batches)
+        before = [(each, keras.ops.convert_to_numpy(each)) for _, each in variables(learner)]
+        train(batch)
+        if not is_finite(learner):
+            put_back(before)
+            return batch
+    return None
+
+
+def is_finite(learner: Learner) -> bool:
+    """Whether every weight is a finite number."""
+    return all(np.isfinite(weight).all() for weight in learner.get_weights())
+
+
+def put_back(state: list[tuple[Any, np.ndarray]]) -> None:
+    """Give variables the values they had."""
+    for variable, value in state:
+        variable.assign(value)
+
+
+def find_culprit(learner: Learner, batch: Batch) -> Culprit:
+    """Which layer first gives no finite numbers for a batch, forward, or else backward.
+
+    Leaves the weights as they are.
+    """
+    before = [(each, keras.ops.convert_to_numpy(each)) for _, each in variables(learner)]
+    try:
+        return culprit_forward(learner, batch) or culprit_backward(learner, batch)
+    finally:
+        put_back(before)
+
+
+def culprit_forward(learner: Learner, batch: Batch) -> Culprit | None:
+    """The first layer with an output that is not finite; `None` where all are."""
+    layers = learner.layers[1:]
+    probe = keras.Model(learner.input, [layer.output for layer in layers])
+    for layer, output in zip(layers, probe(batch[0], training=True), strict=True):
+        for tensor in tf.nest.flatten(output):
+            rows = not_finite(tensor)
+            if rows.size:
+                return Culprit(f"the output of `{layer.name}`", rows)
+    return None
+
+
+def culprit_backward(learner: Learner, batch: Batch) -> Culprit:
+    """The layer nearest to the loss with a gradient that is not finite, or the loss itself."""
+    images, targets = batch
+    with tf.GradientTape() as tape:
+        loss = learner.compute_loss(images, targets, learner(images, training=True), training=True)
+    none = np.array([], int)
+    if not np.isfinite(float(loss)):
+        return Culprit("the loss", none)
+    weights = [weight.path for weight in learner.trainable_variables]
+    found = tape.gradient(loss, learner.trainable_variables)
+    gradients = dict(zip(weights, found, strict=True))
+    for layer in reversed(learner.layers):
+        for weight in layer.trainable_variables:
+            if not np.isfinite(keras.ops.convert_to_numpy(gradients[weight.path])).all():
+                return Culprit(f"the gradient of `{layer.name}`", none)
+    return Culprit("a weight, by too large a step", none)
+
+
+def not_finite(tensor: tf.Tensor) -> np.ndarray:
+    """The rows of a batch that hold something else than finite numbers."""
+    values = keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))
+    return np.flatnonzero(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))))

@@ -1,0 +1,173 @@
+"""A training that was stopped goes on to the very weights it would have reached."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipeline.recipe import Data, Recipe, Training, network
+from pipeline.run import Run, create_run
+from pipeline.task import Classification
+from pipeline.training import checkpoints
+from pipeline.training.fit import fit, prepare
+from serving.errors import ConvoyError
+from tests.pipeline.stripes import stripe_splits, stripes
+
+# What the network is built for.
+BATCH = (tf.TensorSpec((32, 12, 12, 1), tf.uint8), tf.TensorSpec((32,), tf.int32))
+
+
+@pytest.fixture
+def splits():
+    return stripe_splits()
+
+
+def recipe(runs, **training):
+    """Eight steps an epoch of a network with random numbers and moving statistics."""
+    chosen = {"epochs": 3, "learning_rate": 0.05, "average": 0.9, "checkpoint_seconds": 0}
+    return Recipe(
+        name="stripes",
+        network=network("lenet", width=3, dropout_rate=0.3),
+        data=Data(batch_size=32),
+        training=Training(**{**chosen, **training}),
+        runs=runs,
+    )
+
+
+def train(wanted, splits, run, resume=False, stop_at=None):
+    """Train, or raise at a step as Ctrl-C does; the learner, and what `fit` gave."""
+    task = Classification(splits.labels)
+    learner = prepare(wanted, splits, task)
+    # A step a call, so that any of them can be the last.
+    learner.adapt = lambda pace: None
+    if stop_at is not None:
+
+        def stop(scores, watch=learner.scores):
+            if int(learner.step) == stop_at:
+                raise KeyboardInterrupt
+            return watch()
+
+        learner.scores = lambda: stop(None)
+    return learner, fit(learner, wanted, splits, task, run, resume)
+
+
+def state_of(learner, run):
+    """All that a training changes, and its history."""
+    arrays = {name: np.array(each) for name, each in checkpoints.variables(learner)}
+    return arrays, run.history.read_text()
+
+
+def assert_same(state, expected):
+    assert state[1] == expected[1]
+    assert state[0].keys() == expected[0].keys()
+    for name, array in state[0].items():
+        np.testing.assert_array_equal(array, expected[0][name], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"precision": "float32"},
+        {"precision": "bfloat16", "optimizer": "adamw", "learning_rate": 0.003},
+        {"precision": "float16"},
+    ],
+    ids=["float32", "bfloat16-adamw", "float16"],
+)
+def test_a_training_stopped_anywhere_ends_as_if_it_had_not_been(tmp_path, splits, training):
+    wanted = recipe(tmp_path, **training)
+    run = create_run(wanted)
+    learner, network = train(wanted, splits, run)
+    expected = state_of(learner, run)
+
+    stopped = create_run(wanted)
+    resume = False
+    for step in (8, 13):
+        with pytest.raises(KeyboardInterrupt):
+            train(wanted, splits, stopped, resume, stop_at=step)
+        resume = True
+    learner, again = train(wanted, splits, stopped, resume=True)
+    assert_same(state_of(learner, stopped), expected)
+    for weight, same in zip(network.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, same)
+
+
+@pytest.fixture(scope="module")
+def stopped_once(tmp_path_factory):
+    """A recipe and a run of it that was stopped in its second epoch."""
+    wanted = recipe(tmp_path_factory.mktemp("runs"))
+    run = create_run(wanted)
+    with pytest.raises(KeyboardInterrupt):
+        train(wanted, stripe_splits(), run, stop_at=11)
+    return wanted, run
+
+
+@pytest.fixture
+def stopped(stopped_once, tmp_path):
+    """The same, to be spoilt."""
+    wanted, run = stopped_once
+    return wanted, Run(Path(shutil.copytree(run.folder, tmp_path / "run")))
+
+
+def resumed(wanted, splits, run):
+    return train(wanted, splits, run, resume=True)
+
+
+def test_the_last_two_checkpoints_are_kept(stopped):
+    kept = [path.name for path in checkpoints.checkpoints(stopped[1].checkpoints)]
+    assert kept == ["step-0000000010", "step-0000000011"]
+
+
+@pytest.mark.parametrize("spoilt", ["state.npz", "notes.json"])
+@pytest.mark.parametrize("harm", ["cut", "bit", "lost"])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    stopped, splits, capsys, spoilt, harm
+):
+    wanted, run = stopped
+    path = checkpoints.checkpoints(run.checkpoints)[-1] / spoilt
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    if harm == "lost":
+        path.unlink()
+    else:
+        path.write_bytes(content if harm == "bit" else content[: len(content) // 2])
+    learner = prepare(wanted, splits, Classification(splits.labels))
+    learner._symbolic_build(data_batch=BATCH)
+    identity = json.loads((path.parents[1] / "step-0000000010" / "notes.json").read_text())
+    progress = checkpoints.restore(run.checkpoints, learner, identity["identity"])
+    assert progress.step == 10 == int(learner.step)
+    assert f"{path.parent} is damaged" in capsys.readouterr().err
+
+
+def test_a_training_without_a_whole_checkpoint_is_refused(stopped, splits):
+    wanted, run = stopped
+    for path in checkpoints.checkpoints(run.checkpoints):
+        (path / "state.npz").write_bytes(b"")
+    with pytest.raises(ConvoyError, match="no checkpoint .* is whole: expected one .* received 2"):
+        resumed(wanted, splits, run)
+
+
+def test_a_changed_recipe_is_refused_with_every_difference(stopped, splits):
+    wanted, run = stopped
+    changed = dataclasses.replace(
+        wanted, seed=7, training=dataclasses.replace(wanted.training, momentum=0.8)
+    )
+    with pytest.raises(ConvoyError) as refusal:
+        resumed(changed, splits, run)
+    assert "`seed` was 0 and is 7, `training.momentum` was 0.9 and is 0.8;" in str(refusal.value)
+
+
+def test_other_images_are_refused(stopped, splits):
+    wanted, run = stopped
+    other = dataclasses.replace(splits, validation=stripes(64, 5))
+    with pytest.raises(ConvoyError, match="`images` was .* and is .*; leave that as it was"):
+        resumed(wanted, other, run)
+
+
+def test_a_training_may_go_on_in_another_place(stopped, splits, tmp_path):
+    wanted, run = stopped
+    moved = dataclasses.replace(wanted, runs=tmp_path / "elsewhere")
+    assert int(resumed(moved, splits, run)[0].step) == 24
