@@ -22,7 +22,8 @@ from pipeline.plots import tidy
 from pipeline.recipe import Data, Recipe, Training, network
 from pipeline.run import create_run
 from pipeline.task import Classification
-from pipeline.training.fit import fit, prepare
+from pipeline.training.fit import fit
+from pipeline.training.prepare import prepare
 from serving.errors import ConvoyError
 
 # Network -> colour and dash of its curve.

@@ -58,7 +58,7 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np
 
 
 def history(path: Path) -> dict[str, list[float]]:
-    """The columns of `history.csv`, by name."""
+    """The columns of `history.csv`, by name; NaN where an epoch was not measured."""
     with path.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    return {name: [float(row[name]) for row in rows] for name in rows[0]}
+    return {name: [float(row[name] or "nan") for row in rows] for name in rows[0]}

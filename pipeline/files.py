@@ -154,6 +154,7 @@ def point(link: Path, target: Path) -> None:
     # Not by `whole`, which would put the link in the place of a folder and delete the folder.
     scratch = link.with_name(f".{link.name}.{os.getpid()}.partial")
     with writing(link):
+        link.parent.mkdir(parents=True, exist_ok=True)
         scratch.unlink(missing_ok=True)
         scratch.symlink_to(os.path.relpath(target, link.parent))
         scratch.replace(link)

@@ -20,7 +20,11 @@ def curves(history: dict[str, list[float]], metric: str, path: Path) -> None:
     epochs = np.arange(len(history["loss"])) + 1
     for axes, name in zip(figure.subplots(1, 2), ("loss", metric), strict=True):
         axes.plot(epochs, history[name], color=TRAIN, label="train (augmented)", marker=".")
-        axes.plot(epochs, history[f"val_{name}"], color=VALIDATION, label="validation", marker=".")
+        validation = np.array(history[f"val_{name}"])
+        known = np.isfinite(validation)
+        axes.plot(
+            epochs[known], validation[known], color=VALIDATION, label="validation", marker="."
+        )
         axes.set(title=name, xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         tidy(axes)

@@ -103,10 +103,11 @@ class Run:
         Raises:
             ConvoyError: another process is at work on it.
         """
-        with self.recipe_json.open() as lock:
+        # Writable, for shared file systems lock no others.
+        with self.recipe_json.open("r+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except BlockingIOError as error:
                 raise ConvoyError(
                     f"{self.folder} is at work: expected a run that no process trains, received "
                     "one that another holds; wait for it, or stop it first."
@@ -141,8 +142,9 @@ def create_run(recipe: Recipe, folder: Path | None = None) -> Run:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     run = Run(folder)
-    write_json(run.recipe_json, {"recipe": recipe.to_dict(), "provenance": provenance()})
+    # Last what makes it a run: before that a killed process leaves nothing to go on with.
     write_json(run.metrics_json, {"status": "running"})
+    write_json(run.recipe_json, {"recipe": recipe.to_dict(), "provenance": provenance()})
     return run
 
 

@@ -16,10 +16,12 @@ from pipeline.files import whole
 from pipeline.recipe import Recipe
 from pipeline.run import Run, create_run, point_latest
 from pipeline.task import Classification
+from pipeline.training.checkpoints import require_same
 from pipeline.training.distribution import ALONE, Distribution, lost_workers_named
-from pipeline.training.fit import fit, prepare
+from pipeline.training.fit import fit
 from pipeline.training.learner import Learner
-from serving.bundle import Bundle, digest
+from pipeline.training.prepare import prepare
+from serving.bundle import Bundle, digest, open_bundle
 from serving.errors import ConvoyError
 
 
@@ -47,6 +49,20 @@ def train(recipe: Recipe, distribution: Distribution = ALONE, folder: Path | Non
     run = Run(Path(distribution.text_of_chief(made)))
     carry_on(run, recipe, learner, splits, task, resume=False)
     return run
+
+
+def is_finished(run: Run, recipe: Recipe) -> bool:
+    """Whether there is nothing left to do for a recipe in a run's folder.
+
+    Raises:
+        ConvoyError: it is finished, but of another recipe.
+        GateFailed: it is finished, and an exported file may not ship.
+    """
+    if not run.recipe_json.exists() or run.metrics["status"] != "finished":
+        return False
+    require_same(run.recipe.to_dict(), recipe.to_dict())
+    require_shippable(open_bundle(run.bundle))
+    return True
 
 
 def resume(run: Run, recipe: Recipe | None = None, distribution: Distribution = ALONE) -> Run:

@@ -23,7 +23,9 @@ def summary(run: Run) -> str:
         table.add_row(*cells(route))
     return (
         f"test accuracy {metrics['test_accuracy']:.2%} on {metrics['test_images']:,} images, "
-        f"trained in {metrics['training_seconds']:.0f} s\n\n{render(table)}\n"
+        f"trained in {metrics['training_seconds']:.0f} s"
+        f"{' (the average of its weights)' * metrics.get('best_is_average', False)}"
+        f"\n\n{render(table)}\n"
         f"bundle   {run.bundle}\n"
         f"try it   convoy predict {run.bundle} IMAGE"
     )

@@ -48,7 +48,12 @@ def train(args: Sequence[str]) -> None:
         recipe = dataclasses.replace(recipe, network=network(architecture))
     recipe = parse(Recipe, flags, f"convoy train {name}".strip(), default=recipe)
     place = Path(place) if place else None
-    if place and (place / "metrics.json").exists() and Run(place).metrics["status"] == "finished":
+    if place and run:
+        raise ConvoyError(
+            "--run and --resume contradict each other: expected one run, received two; "
+            "leave one out."
+        )
+    if place and stages.is_finished(Run(place), recipe):
         print(summary(Run(place)))
         return
     count = None if replicas is None else whole_number("--replicas", replicas)

@@ -34,7 +34,8 @@ from pipeline.training.distribution import (
     read_cluster,
     shares_of,
 )
-from pipeline.training.fit import batches_from, fit, prepare
+from pipeline.training.fit import batches_from, fit
+from pipeline.training.prepare import prepare
 from pipeline.verbs import launch as launch_verb
 from serving.errors import ConvoyError
 from tests.pipeline.stripes import stripe_splits, stripes

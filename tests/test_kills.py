@@ -91,7 +91,7 @@ def test_a_disk_that_refuses_to_grow_a_file_gets_one_sentence_and_no_half_file(t
 
 
 LONGER = (
-    *("train", "smoke", "--data.folder", DATA, "--training.epochs", "8"),
+    *("train", "smoke", "--data.folder", DATA, "--training.epochs", "12"),
     *("--training.checkpoint-seconds", "0.3", "--training.average", "0.99"),
     *("--network.dropout-rate", "0.2"),
 )
@@ -129,7 +129,7 @@ def test_a_training_killed_twenty_times_ends_with_the_weights_of_an_undisturbed_
         if kill % 4 == 0:
             wait_until(lambda run=run: is_writing(run), process)
         else:
-            time.sleep(random.uniform(0, 0.7))
+            time.sleep(random.uniform(0, 1.5))
         process.kill()
         process.communicate()
         writing += is_writing(run)

@@ -1,10 +1,10 @@
 """What happens between steps and epochs: the bar, the records, the choice of the best weights."""
 
+import contextlib
 import csv
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -25,10 +25,11 @@ class ProgressBar(keras.callbacks.Callback):
         super().__init__()
         self.metric = metric
         self.done = done
-        self.context = progress("training", steps, done)
+        self.bar = progress("training", steps, done)
+        self.open = contextlib.ExitStack()
 
     def on_train_begin(self, logs=None):
-        self.advance = self.context.__enter__()
+        self.advance = self.open.enter_context(self.bar)
 
     def watch(self, scores):
         """Move on by what the last call trained."""
@@ -44,7 +45,7 @@ class ProgressBar(keras.callbacks.Callback):
 
     def close(self):
         """End the bar, also when training was interrupted."""
-        self.context.__exit__(None, None, None)
+        self.open.close()
 
 
 class Diverged(Exception):
@@ -111,7 +112,7 @@ class Recorder(keras.callbacks.Callback):
         if validated:
             self.choose(epoch, scores)
         # What an interrupted end of this epoch left is written anew.
-        earlier = self.state.history[:epoch]
+        earlier = [row for row in self.state.history if row["epoch"] < epoch]
         self.state.history = [*earlier, {"epoch": epoch, **scores}]
         if self.model.distribution.is_chief:
             write_history(self.run, self.state.history)
@@ -142,7 +143,7 @@ class Recorder(keras.callbacks.Callback):
                 self.state.best = averages if is_average else learner.get_weights()
 
 
-@contextmanager
+@contextlib.contextmanager
 def averaged(learner: Learner) -> Iterator[None]:
     """Give a learner the moving averages of its weights for a while."""
     own = learner.get_weights()

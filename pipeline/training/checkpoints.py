@@ -69,8 +69,11 @@ def save(folder: Path, learner: Learner, progress: Progress, identity: dict[str,
         content = {**notes, "identity": identity, "state_sha256": digest(scratch / STATE)}
         content["sha256"] = hash_of(content)
         (scratch / NOTES).write_text(json.dumps(content, indent=2), encoding="utf-8")
-    for old in checkpoints(folder)[:-KEPT]:
-        remove(old)
+    found = checkpoints(folder)
+    here = found.index(path)
+    # What is further on was damaged, or this training would have gone on from there.
+    for other in [*found[: max(here + 1 - KEPT, 0)], *found[here + 1 :]]:
+        remove(other)
     return path
 
 

@@ -121,6 +121,9 @@ def make_distribution(kind: str = "none", replicas: int | None = None) -> Distri
             f"--replicas does not suit --distribute {kind}: expected it with `mirrored`, received "
             f"{replicas}; leave it out."
         )
+    for gpu in tf.config.list_physical_devices("GPU"):
+        # Others may work on it, too.
+        tf.config.experimental.set_memory_growth(gpu, True)
     if kind == "mirrored":
         # TensorFlow would look for other machines there.
         os.environ.pop("TF_CONFIG", None)
@@ -248,6 +251,20 @@ def require_same_step(distribution: Distribution, step: int, folder: Path) -> No
         )
 
 
+def require_even(batch_size: int, distribution: Distribution) -> None:
+    """Refuse a batch that cannot be divided evenly.
+
+    Raises:
+        ConvoyError: it cannot.
+    """
+    if batch_size % distribution.replicas:
+        raise ConvoyError(
+            "--data.batch-size does not divide evenly: expected a multiple of "
+            f"{distribution.replicas}, the number of replicas, received {batch_size}; give "
+            "another number of either."
+        )
+
+
 def shares_of(batches: Any, distribution: Distribution) -> Any:
     """What every replica sees of each global batch: its rows, in order.
 
@@ -260,11 +277,7 @@ def shares_of(batches: Any, distribution: Distribution) -> Any:
     if distribution.strategy is None:
         return batches
     replicas, batch_size = distribution.replicas, batches.element_spec[0].shape[0]
-    if batch_size % replicas:
-        raise ConvoyError(
-            f"--data.batch-size does not divide evenly: expected a multiple of {replicas}, the "
-            f"number of replicas, received {batch_size}; give another number of either."
-        )
+    require_even(batch_size, distribution)
 
     def local(context: tf.distribute.InputContext) -> tf.data.Dataset:
         count = replicas // context.num_input_pipelines

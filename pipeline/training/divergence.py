@@ -24,7 +24,7 @@ class Culprit(NamedTuple):
 
 
 def repeat_until_it_breaks(learner: Learner, batches: Iterator[Batch], most: int) -> Batch | None:
-    """Train step by step until a weight is no finite number, and undo that step.
+    """Train step by step until the loss or a weight is no finite number, and undo that step.
 
     Returns:
         The batch of that step, the learner standing where it was before it; `None` where `most`
@@ -34,8 +34,10 @@ def repeat_until_it_breaks(learner: Learner, batches: Iterator[Batch], most: int
     for _ in range(most):
         batch = next(batches)
         before = [(each, keras.ops.convert_to_numpy(each)) for _, each in variables(learner)]
-        train(batch)
-        if not is_finite(learner):
+        if learner.steps_done % learner.steps_per_epoch == 0:
+            learner.reset_metrics()
+        scores = train(batch)
+        if not (np.isfinite(float(scores["loss"])) and is_finite(learner)):
             put_back(before)
             return batch
     return None

@@ -1,18 +1,14 @@
 """Train a recipe's network and give it back in float32 with its best weights."""
 
 import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-import models
 from pipeline.data.batches import (
     evaluation_batches,
     shuffled_positions,
-    steps_per_epoch,
     training_batches,
 )
 from pipeline.data.splits import Splits, fingerprint
@@ -23,54 +19,15 @@ from pipeline.training import checkpoints
 from pipeline.training.callbacks import Diverged, ProgressBar, Recorder
 from pipeline.training.checkpoints import Progress
 from pipeline.training.distribution import (
-    ALONE,
-    Distribution,
     evaluation_shares,
     require_same_step,
     shares_of,
 )
 from pipeline.training.divergence import NAMED, find_culprit, repeat_until_it_breaks
-from pipeline.training.initialization import initialize
 from pipeline.training.learner import Learner
-from pipeline.training.optimizers import make_optimizer
-from pipeline.training.precision import POLICIES, choose_precision
+from pipeline.training.prepare import in_float32
 from pipeline.training.replicated import ReplicatedLearner
 from serving.errors import ConvoyError
-
-
-def prepare(
-    recipe: Recipe, splits: Splits, task: Classification, distribution: Distribution = ALONE
-) -> Learner:
-    """Build and compile the recipe's network in the precision that this machine trains in.
-
-    Raises:
-        ConvoyError: the network does not suit the images, or a setting does not suit the network.
-    """
-    training, steps = recipe.training, steps_per_epoch(len(splits.train), recipe.data)
-    keras.utils.set_random_seed(recipe.seed)
-    if training.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    with distribution.scope(), dtype_policy(POLICIES[choose_precision(training.precision)]):
-        network = build(recipe, splits)
-        initialize(network, training, recipe.seed, splits.train.images)
-        learner = learner_of(network, steps, training.average, distribution)
-        learner.compile(
-            optimizer=make_optimizer(training, steps * training.epochs, network),
-            loss={"logits": task.loss(training, splits.train.labels)},
-            metrics={"logits": task.metrics()},
-            # Slower than plain graphs on processors, and not for several devices at once.
-            jit_compile=not distribution.strategy and bool(tf.config.list_physical_devices("GPU")),
-        )
-    return learner
-
-
-def learner_of(
-    network: keras.Model, steps: int, average: float, distribution: Distribution
-) -> Learner:
-    """The learner of a network, on one device or several."""
-    if distribution.strategy is None:
-        return Learner(network, steps, average)
-    return ReplicatedLearner(network, steps, average, distribution)
 
 
 def fit(
@@ -136,7 +93,9 @@ def begin(
         learner._symbolic_build(data_batch=batches_from(0, recipe, splits).element_spec)
     state = checkpoints.restore(run.checkpoints, learner, identity) if resume else Progress()
     require_same_step(learner.distribution, state.step, run.folder)
-    learner.epoch, learner.resumed = state.epoch, state.step > 0
+    learner.epoch = state.epoch
+    # At the end of an epoch the metrics are those of the validation split, and begin anew.
+    learner.resumed = state.step > state.epoch * learner.steps_per_epoch
     if state.step == 0:
         checkpoints.save(run.checkpoints, learner, state, identity)
     return state
@@ -208,6 +167,7 @@ def explain(
     batches = iter(batches_from(state.step, recipe, splits))
     batch = repeat_until_it_breaks(learner, batches, reached - state.step)
     step = state.step = learner.steps_done
+    state.epoch = step // learner.steps_per_epoch
     if batch is None:
         return (
             f"training diverged before step {reached + 1}: expected finite numbers, received one "
@@ -223,44 +183,3 @@ def explain(
         + (f" for training images {', '.join(map(str, images))}" if images.size else "")
         + f"; lower --training.learning-rate (the last good weights are in {kept})."
     )
-
-
-def build(recipe: Recipe, splits: Splits) -> keras.Model:
-    """The recipe's network for these images.
-
-    Raises:
-        ConvoyError: the images do not suit the network, or it answers for each of their pixels.
-    """
-    name = recipe.network.architecture
-    try:
-        network = models.build(
-            name, splits.image_shape, len(splits.labels), **recipe.network.options
-        )
-    except ValueError as error:
-        raise ConvoyError(f"cannot build `{name}`: {error}") from error
-    _, *places, _ = network.output["logits"].shape
-    if places:
-        raise ConvoyError(
-            f"`{name}` does not classify images: expected one answer for an image, received one "
-            f"for each of {places} positions; choose another network."
-        )
-    return network
-
-
-def in_float32(weights: list[np.ndarray], recipe: Recipe, splits: Splits) -> keras.Model:
-    """The recipe's network with float32 arithmetic and these weights: what is measured."""
-    with dtype_policy("float32"):
-        twin = build(recipe, splits)
-    twin.set_weights(weights)
-    return twin
-
-
-@contextlib.contextmanager
-def dtype_policy(name: str) -> Iterator[None]:
-    """Build layers under a Keras dtype policy, then restore the old one."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)

@@ -71,6 +71,10 @@ class Learner(keras.Model):
 
     def make_train_function(self, force=False):
         if self.train_function is None or force:
+            jit = bool(self.jit_compile)
+            self.one_step = (
+                tf.function(self.train_step, jit_compile=True) if jit else self.train_step
+            )
             self.train_steps = tf.function(self.steps_of)
             self.train_function = self.train_epoch
         return self.train_function
@@ -78,7 +82,7 @@ class Learner(keras.Model):
     def steps_of(self, batches: Iterator, count: tf.Tensor) -> None:
         """Train on the next `count` batches; what they gave is in the metrics."""
         for _ in tf.range(count):
-            self.distribute_strategy.run(self.train_step, (next(batches),))
+            self.distribute_strategy.run(self.one_step, (next(batches),))
 
     def train_epoch(self, batches: Iterator) -> dict[str, float]:
         """Train from the present step to the end of the epoch, and give the scores back."""

@@ -26,12 +26,16 @@ def make_optimizer(
         "learning_rate": WarmupDecay(
             training.learning_rate, steps, training.warmup, training.decay
         ),
-        "weight_decay": training.weight_decay or None,
+        # Most take `None` for none, and then spare themselves the work.
+        "weight_decay": training.weight_decay or (0.0 if kind is keras.optimizers.AdamW else None),
         "global_clipnorm": training.clip_norm,
     }
     if kind is FusedSGD:
         arguments |= {"momentum": training.momentum, "nesterov": True}
         arguments |= {"bias_rate": training.bias_rate}
+    if kind is keras.optimizers.Muon:
+        # What it does not orthogonalize it leaves to an Adam of its own.
+        arguments["adam_weight_decay"] = training.weight_decay
     chosen = kind(**arguments)
     vectors = [weight for weight in network.trainable_variables if len(weight.shape) < 2]
     chosen.exclude_from_weight_decay(var_list=vectors)

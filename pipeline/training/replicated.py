@@ -54,7 +54,10 @@ class ReplicatedLearner(Learner):
         if self.distribution.workers == 1:
             return super().fit(*args, **kwargs)
         with signals_noted(self.note_interrupt):
-            return super().fit(*args, **kwargs)
+            history = super().fit(*args, **kwargs)
+        if self.interrupted:
+            raise KeyboardInterrupt
+        return history
 
     def note_interrupt(self) -> None:
         """Stop all workers after the present call, at the same step."""

@@ -13,7 +13,8 @@ from pipeline.recipe import Data, Recipe, Training, network
 from pipeline.run import Run, create_run
 from pipeline.task import Classification
 from pipeline.training import checkpoints
-from pipeline.training.fit import fit, prepare
+from pipeline.training.fit import fit
+from pipeline.training.prepare import prepare
 from serving.errors import ConvoyError
 from tests.pipeline.stripes import stripe_splits, stripes
 
@@ -45,14 +46,26 @@ def train(wanted, splits, run, resume=False, stop_at=None):
     # A step a call, so that any of them can be the last.
     learner.adapt = lambda pace: None
     if stop_at is not None:
-
-        def stop(scores, watch=learner.scores):
-            if int(learner.step) == stop_at:
-                raise KeyboardInterrupt
-            return watch()
-
-        learner.scores = lambda: stop(None)
+        train_steps_of(learner, stop_at)
     return learner, fit(learner, wanted, splits, task, run, resume)
+
+
+def train_steps_of(learner, stop_at):
+    """Let a learner raise as Ctrl-C does before the step after `stop_at`, or right after it."""
+    step, moment = stop_at
+    begin, end = learner.train_epoch, learner.scores
+
+    def before_the_next(batches):
+        if moment == "later" and learner.steps_done == step:
+            raise KeyboardInterrupt
+        return begin(batches)
+
+    def right_after():
+        if moment == "at once" and learner.steps_done == step:
+            raise KeyboardInterrupt
+        return end()
+
+    learner.train_epoch, learner.scores = before_the_next, right_after
 
 
 def state_of(learner, run):
@@ -73,9 +86,9 @@ def assert_same(state, expected):
     [
         {"precision": "float32"},
         {"precision": "bfloat16", "optimizer": "adamw", "learning_rate": 0.003},
-        {"precision": "float16"},
+        {"precision": "float16", "validate_every": 2},
     ],
-    ids=["float32", "bfloat16-adamw", "float16"],
+    ids=["float32", "bfloat16-adamw", "float16-seldom"],
 )
 def test_a_training_stopped_anywhere_ends_as_if_it_had_not_been(tmp_path, splits, training):
     wanted = recipe(tmp_path, **training)
@@ -85,9 +98,10 @@ def test_a_training_stopped_anywhere_ends_as_if_it_had_not_been(tmp_path, splits
 
     stopped = create_run(wanted)
     resume = False
-    for step in (8, 13):
+    # At the end of an epoch, before and after it was validated, and within one.
+    for stop_at in ((8, "at once"), (8, "later"), (13, "at once")):
         with pytest.raises(KeyboardInterrupt):
-            train(wanted, splits, stopped, resume, stop_at=step)
+            train(wanted, splits, stopped, resume, stop_at)
         resume = True
     learner, again = train(wanted, splits, stopped, resume=True)
     assert_same(state_of(learner, stopped), expected)
@@ -101,7 +115,7 @@ def stopped_once(tmp_path_factory):
     wanted = recipe(tmp_path_factory.mktemp("runs"))
     run = create_run(wanted)
     with pytest.raises(KeyboardInterrupt):
-        train(wanted, stripe_splits(), run, stop_at=11)
+        train(wanted, stripe_splits(), run, stop_at=(11, "at once"))
     return wanted, run
 
 
@@ -171,3 +185,28 @@ def test_a_training_may_go_on_in_another_place(stopped, splits, tmp_path):
     wanted, run = stopped
     moved = dataclasses.replace(wanted, runs=tmp_path / "elsewhere")
     assert int(resumed(moved, splits, run)[0].step) == 24
+
+
+def test_what_lies_beyond_a_new_checkpoint_was_damaged_and_goes(stopped, splits):
+    wanted, run = stopped
+    last = checkpoints.checkpoints(run.checkpoints)[-1]
+    (last / "state.npz").write_bytes(b"")
+    learner = prepare(wanted, splits, Classification(splits.labels))
+    learner._symbolic_build(data_batch=BATCH)
+    identity = json.loads((last / "notes.json").read_text())["identity"]
+    progress = checkpoints.restore(run.checkpoints, learner, identity)
+    kept = checkpoints.save(run.checkpoints, learner, progress, identity)
+    assert last not in checkpoints.checkpoints(run.checkpoints)
+    assert checkpoints.damage(kept) is None
+
+
+def test_a_run_that_a_process_is_at_work_on_is_left_alone(stopped):
+    _, run = stopped
+    with (
+        run.at_work(),
+        pytest.raises(ConvoyError, match="is at work: expected a run that no process trains"),
+        Run(run.folder).at_work(),
+    ):
+        pass
+    with run.at_work():
+        pass

@@ -12,7 +12,8 @@ from pipeline.recipe import Data, Network, Recipe, Training, network
 from pipeline.run import create_run
 from pipeline.task import Classification
 from pipeline.training import checkpoints
-from pipeline.training.fit import fit, prepare
+from pipeline.training.fit import fit
+from pipeline.training.prepare import prepare
 from serving.errors import ConvoyError
 from tests.pipeline.stripes import stripe_splits
 
@@ -27,7 +28,7 @@ class DivideByNothing(keras.layers.Layer):
     """Leaves an image as it is, but divides a white one by zero."""
 
     def call(self, inputs):
-        return inputs / tf.where(is_white(inputs), 0.0, 1.0)
+        return inputs / tf.cast(tf.where(is_white(inputs), 0.0, 1.0), inputs.dtype)
 
 
 class RootOfNothing(keras.layers.Layer):
@@ -59,7 +60,7 @@ def breaking(layer):
     return build
 
 
-def train(monkeypatch, tmp_path, layer):
+def train(monkeypatch, tmp_path, layer, precision="float32"):
     monkeypatch.setitem(models.ARCHITECTURES, "breaking", breaking(layer))
     splits = stripe_splits()
     splits.train.images[BAD] = 255
@@ -67,7 +68,7 @@ def train(monkeypatch, tmp_path, layer):
         name="breaking",
         network=Network("breaking"),
         data=Data(batch_size=32, flip="none", shift=0),
-        training=Training(precision="float32", learning_rate=0.001, warmup=0),
+        training=Training(precision=precision, learning_rate=0.001, warmup=0),
         runs=tmp_path,
     )
     task = Classification(splits.labels)
@@ -84,6 +85,12 @@ def test_the_layer_the_step_and_the_image_that_break_a_training_are_named(monkey
     assert f"in epoch 1 at step {step + 1}: expected finite numbers" in said
     assert f"received others in the output of `breaking` for training images {BAD};" in said
     assert "lower --training.learning-rate" in said
+
+
+def test_float16_which_skips_bad_gradients_stops_at_a_bad_loss_all_the_same(monkeypatch, tmp_path):
+    said, step, _ = train(monkeypatch, tmp_path, DivideByNothing, "float16")
+    assert f"at step {step + 1}: " in said
+    assert f"the output of `breaking` for training images {BAD};" in said
 
 
 def test_a_gradient_that_breaks_a_training_is_named_by_its_layer(monkeypatch, tmp_path):

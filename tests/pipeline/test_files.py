@@ -278,3 +278,10 @@ def test_what_a_living_process_is_writing_is_left_alone(tmp_path):
     others.write_text("half")
     write_text(tmp_path / "file", "whole")
     assert contents(tmp_path) == {others.name: "half", "file": "whole"}
+
+
+def test_a_pointer_makes_the_folder_that_it_lies_in(tmp_path):
+    target = tmp_path / "elsewhere" / "run"
+    target.mkdir(parents=True)
+    point(tmp_path / "runs" / "latest", target)
+    assert (tmp_path / "runs" / "latest").resolve() == target

@@ -1,6 +1,9 @@
 """Training itself, in every precision, on images small enough to do it often."""
 
 import dataclasses
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -9,7 +12,8 @@ import pytest
 from pipeline.recipe import Data, Recipe, Training, network
 from pipeline.run import create_run
 from pipeline.task import Classification
-from pipeline.training.fit import fit, prepare
+from pipeline.training.fit import fit
+from pipeline.training.prepare import prepare
 from serving.errors import ConvoyError
 from tests.pipeline.stripes import stripe_splits, stripes
 
@@ -45,7 +49,10 @@ def accuracy(model, examples):
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_every_precision_learns_and_gives_back_a_float32_network(tmp_path, splits, precision):
-    model, run, compiled = trained(recipe(tmp_path, precision=precision), splits)
+    # Looked at once, so that the last weights are the best.
+    model, run, compiled = trained(recipe(tmp_path, precision=precision, validate_every=3), splits)
+    for weight, same in zip(compiled.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, same)
     assert compiled.dtype_policy.name == PRECISIONS[precision] == run.metrics["precision"]
     assert compiled.output["logits"].dtype == "float32"
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
@@ -123,3 +130,21 @@ def test_a_network_that_does_not_suit_the_images_gets_one_sentence(
     wanted = dataclasses.replace(recipe(tmp_path), network=network(architecture, width=2))
     with pytest.raises(ConvoyError, match=words):
         prepare(wanted, splits, Classification(splits.labels))
+
+
+def test_a_deterministic_training_gives_the_same_bits_twice(tmp_path):
+    # In a process of its own: TensorFlow does not leave that mode again.
+    script = (
+        "import sys; from pathlib import Path; from tests.pipeline import test_fit as t; "
+        "w = t.recipe(Path(sys.argv[1]), deterministic=True, precision='bfloat16'); "
+        "s = t.stripe_splits(); f = lambda: t.trained(w, s)[0].get_weights(); "
+        "print(all((a == b).all() for a, b in zip(f(), f(), strict=True)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.stdout.split() == ["True"]

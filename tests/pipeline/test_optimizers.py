@@ -74,6 +74,13 @@ def test_every_keras_optimizer_is_found_by_its_name_and_spares_norms_and_biases(
     assert all((one != other).any() for one, other in zip(before, after, strict=True))
 
 
+@pytest.mark.parametrize("kind", optimizers(), ids=lambda kind: kind.__name__)
+def test_every_optimizer_does_without_weight_decay(kind):
+    training = Training(optimizer=kind.__name__, weight_decay=0.0)
+    chosen = make_optimizer(training, steps=10, network=network())
+    assert not chosen.weight_decay
+
+
 def test_a_gradient_of_any_size_moves_no_further_than_the_clipped_norm():
     weight = keras.Variable(np.zeros((2, 2)))
     steady = {"learning_rate": 1.0, "warmup": 0.0, "decay": "none", "momentum": 0.0}

@@ -21,7 +21,7 @@ def sabotaged(run_copy, smoke_splits):
     generator = np.random.default_rng(0)
     network.set_weights(
         [
-            weight + 0.3 * generator.standard_normal(weight.shape) * weight.std()
+            weight + generator.standard_normal(weight.shape) * weight.std()
             for weight in network.get_weights()
         ]
     )

@@ -1,0 +1,99 @@
+"""The recipe's network, ready to train: built, given its first weights, compiled."""
+
+import contextlib
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import models
+from pipeline.data.batches import steps_per_epoch
+from pipeline.data.splits import Splits
+from pipeline.recipe import Recipe
+from pipeline.task import Classification
+from pipeline.training.distribution import ALONE, Distribution, require_even
+from pipeline.training.initialization import initialize
+from pipeline.training.learner import Learner
+from pipeline.training.optimizers import make_optimizer
+from pipeline.training.precision import POLICIES, choose_precision
+from pipeline.training.replicated import ReplicatedLearner
+from serving.errors import ConvoyError
+
+
+def prepare(
+    recipe: Recipe, splits: Splits, task: Classification, distribution: Distribution = ALONE
+) -> Learner:
+    """Build and compile the recipe's network in the precision that this machine trains in.
+
+    Raises:
+        ConvoyError: the network does not suit the images, a setting does not suit the network, or
+            the devices cannot share a batch.
+    """
+    require_even(min(recipe.data.batch_size, len(splits.train)), distribution)
+    training, steps = recipe.training, steps_per_epoch(len(splits.train), recipe.data)
+    keras.utils.set_random_seed(recipe.seed)
+    if training.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    with distribution.scope(), dtype_policy(POLICIES[choose_precision(training.precision)]):
+        network = build(recipe, splits)
+        initialize(network, training, recipe.seed, splits.train.images)
+        learner = learner_of(network, steps, training.average, distribution)
+        learner.compile(
+            optimizer=make_optimizer(training, steps * training.epochs, network),
+            loss={"logits": task.loss(training, splits.train.labels)},
+            metrics={"logits": task.metrics()},
+            # Slower than plain graphs on processors, and not for several devices at once.
+            jit_compile=not distribution.strategy and bool(tf.config.list_physical_devices("GPU")),
+        )
+    return learner
+
+
+def learner_of(
+    network: keras.Model, steps: int, average: float, distribution: Distribution
+) -> Learner:
+    """The learner of a network, on one device or several."""
+    if distribution.strategy is None:
+        return Learner(network, steps, average)
+    return ReplicatedLearner(network, steps, average, distribution)
+
+
+def build(recipe: Recipe, splits: Splits) -> keras.Model:
+    """The recipe's network for these images.
+
+    Raises:
+        ConvoyError: the images do not suit the network, or it answers for each of their pixels.
+    """
+    name = recipe.network.architecture
+    try:
+        network = models.build(
+            name, splits.image_shape, len(splits.labels), **recipe.network.options
+        )
+    except ValueError as error:
+        raise ConvoyError(f"cannot build `{name}`: {error}") from error
+    _, *places, _ = network.output["logits"].shape
+    if places:
+        raise ConvoyError(
+            f"`{name}` does not classify images: expected one answer for an image, received one "
+            f"for each of {places} positions; choose another network."
+        )
+    return network
+
+
+def in_float32(weights: list[np.ndarray], recipe: Recipe, splits: Splits) -> keras.Model:
+    """The recipe's network with float32 arithmetic and these weights: what is measured."""
+    with dtype_policy("float32"):
+        twin = build(recipe, splits)
+    twin.set_weights(weights)
+    return twin
+
+
+@contextlib.contextmanager
+def dtype_policy(name: str) -> Iterator[None]:
+    """Build layers under a Keras dtype policy, then restore the old one."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
