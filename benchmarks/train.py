@@ -9,6 +9,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -240,16 +241,13 @@ def table(result: dict[str, Any]) -> str:
             f"({ratio['lower']:.2f}-{ratio['upper']:.2f})"
         )
     steps, ratio = result["step_milliseconds"], result["overhead"]
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"a step of almost no work: ours {steps['ours']['median']:.3f} ms, Keras fit "
-            f"{steps['Keras fit']['median']:.3f} ms: {ratio['median']:.1f} times "
-            f"({ratio['lower']:.1f}-{ratio['upper']:.1f})",
-            f"convolutions in bfloat16 reach {result['ceiling'] / 1e9:,.0f} GFLOP/s; our training "
-            f"{result['share_of_ceiling']:.0%} of it",
-            "",
-            f"Medians of {result['pairs']} turns (quartiles). {said(result)}",
-        ]
-    )
+    notes = [
+        f"A step of almost no work: ours {steps['ours']['median']:.3f} ms, Keras fit "
+        f"{steps['Keras fit']['median']:.3f} ms: {ratio['median']:.1f} times "
+        f"({ratio['lower']:.1f}-{ratio['upper']:.1f}).",
+        f"Convolutions in bfloat16 reach {result['ceiling'] / 1e9:,.0f} GFLOP/s; our training "
+        f"{result['share_of_ceiling']:.0%} of it.",
+        f"Medians of {result['pairs']} turns (quartiles). {said(result)}",
+    ]
+    wrapped = (line for note in notes for line in textwrap.wrap(note, 80, break_on_hyphens=False))
+    return "\n".join([*lines, "", *wrapped])

@@ -88,8 +88,8 @@ def test_training_is_measured_beside_others_and_the_table_fits_a_terminal(monkey
     assert low <= found["times"][theirs]["median"] <= high
     assert found["times"][ours]["median"] == 1
     assert 0 < found["share_of_ceiling"] < 1
-    assert json.loads(json.dumps(found)) == found
-    assert max(map(len, train.table(found).splitlines()[:10])) <= 80
+    assert json.loads(json.dumps(found))["pairs"] == 2
+    assert max(map(len, train.table(found).splitlines())) <= 80
 
 
 def test_a_python_without_pytorch_has_no_turn():
@@ -117,4 +117,4 @@ def test_the_time_to_a_goal_is_measured_for_both_sides(smoke_recipe):
     for side in turn.values():
         assert side["seconds"] > 0
         assert 0 <= side["test"] <= 1
-    assert "ours is so many times as fast" in target.table(found)
+    assert "Ours is so many times as fast" in target.table(found)
