@@ -7,6 +7,7 @@ both as they are trained, take turns: what is lost between the last two is what 
 
 import os
 import statistics
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -174,7 +175,7 @@ def table(result: dict[str, Any]) -> str:
             line("step alone", own["step"]),
             line("both", own["both"], f"lost to the input {times(doctor['lost'])}"),
             "",
-            doctor["advice"],
-            f"Medians of {result['pairs']} turns, and quartiles. {said(result)}",
+            *textwrap.wrap(doctor["advice"], 80),
+            *textwrap.wrap(f"Medians of {result['pairs']} turns (quartiles). {said(result)}", 80),
         ]
     )
