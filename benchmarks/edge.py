@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from benchmarks.pairs import require_pairs, said, spread, surroundings
+from benchmarks.pairs import ratios, require_pairs, said, spread, surroundings
 from serving.bundle import Bundle, open_bundle
 from serving.errors import ConvoyError
 
@@ -100,11 +100,10 @@ def summary(edge: list[Sample], tensorflow: list[Sample], quantity: str) -> dict
     """The spread of a quantity on both sides, and of its ratio within each pair."""
     ours = [getattr(sample, quantity) for sample in edge]
     theirs = [getattr(sample, quantity) for sample in tensorflow]
-    ratios = [their / our for our, their in zip(ours, theirs, strict=True)]
     return {
         "edge": spread(ours),
         "tensorflow": spread(theirs),
-        "ratio": spread(ratios),
+        "ratio": ratios(theirs, ours),
     }
 
 

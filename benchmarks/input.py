@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.pairs import require_pairs, said, spread, surroundings
+from benchmarks.pairs import ratios, require_pairs, said, spread, surroundings
 from benchmarks.sides import Side, copying, drawing, image_by_image, in_numpy, in_turn, looping
 from pipeline.data.batches import training_batches
 from pipeline.data.sources import load
@@ -29,11 +29,6 @@ MOST_LOST = 0.05
 MANY_TIMES = 4
 # Settings of a recipe's data that cost time, dearest first.
 COSTLY = ("rand_augment", "erase", "cutout", "cutmix", "mixup", "flip", "shift")
-
-
-def ratios(above: list[float], below: list[float]) -> dict[str, float]:
-    """The spread of one figure over another, turn by turn."""
-    return spread([first / second for first, second in zip(above, below, strict=True)])
 
 
 def alike(data: Data) -> Data:
@@ -74,8 +69,7 @@ def diagnose(recipe: Recipe, splits: Any, pairs: int) -> dict[str, Any]:
     learner = prepare(recipe, splits, Classification(splits.labels))
     learner.make_train_function()
     batches = training_batches(splits.train, recipe.data, recipe.seed, 0, len(splits.labels))
-    # Metrics and optimizer make their variables when they first see data.
-    learner._symbolic_build(data_batch=batches.element_spec)
+    learner.build_for(batches.element_spec)
     resident = tf.data.Dataset.from_tensors(next(iter(batches))).repeat()
 
     def train(iterator: Iterator, count: int) -> None:

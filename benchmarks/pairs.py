@@ -3,6 +3,7 @@
 import os
 import platform
 import statistics
+from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
@@ -28,6 +29,18 @@ def spread(values: list[float]) -> dict[str, float]:
     """Median, quartiles and minimum."""
     lower, median, upper = statistics.quantiles(values, n=4, method="inclusive")
     return {"median": median, "lower": lower, "upper": upper, "minimum": min(values)}
+
+
+def in_turn(turns: dict[str, Callable[[], float]], pairs: int) -> dict[str, list[float]]:
+    """What each side gives, in as many turns."""
+    # The first turn compiles.
+    _, *found = [{name: turn() for name, turn in turns.items()} for _ in range(pairs + 1)]
+    return {name: [each[name] for each in found] for name in turns}
+
+
+def ratios(above: list[float], below: list[float]) -> dict[str, float]:
+    """The spread of one figure over another, turn by turn."""
+    return spread([first / second for first, second in zip(above, below, strict=True)])
 
 
 def surroundings(before: tuple[float, float, float]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What gives batches, begun anew and taken from in turn: ours, others, and copied memory."""
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from benchmarks.pairs import in_turn as pairs_in_turn
 from pipeline.data.splits import Examples
 
 # The least that one measurement takes, so that batches made ahead hardly count.
@@ -34,11 +36,8 @@ def rate(side: Side, batch_size: int) -> float:
 
 def in_turn(sides: dict[str, Side], batch_size: int, pairs: int) -> dict[str, list[float]]:
     """Images per second of each side, in as many turns."""
-    # The first turn compiles.
-    _, *turns = [
-        {name: rate(side, batch_size) for name, side in sides.items()} for _ in range(pairs + 1)
-    ]
-    return {name: [turn[name] for turn in turns] for name in sides}
+    turns = {name: functools.partial(rate, side, batch_size) for name, side in sides.items()}
+    return pairs_in_turn(turns, pairs)
 
 
 def drawing(batches: tf.data.Dataset) -> Side:

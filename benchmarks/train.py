@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from benchmarks.pairs import require_pairs, said, spread, surroundings
+from benchmarks.pairs import in_turn, ratios, require_pairs, said, spread, surroundings
 from models.inspection import inspect_network
 from pipeline.data.splits import Examples, Splits
 from pipeline.recipe import Data, Recipe, Training, network
@@ -93,7 +93,7 @@ def under_learner(architecture: str, images: Examples, precision: Any, **options
     splits = Splits(images, images, images, labels)
     learner = prepare(recipe, splits, Classification(labels))
     batches = batches_from(0, recipe, splits)
-    learner._symbolic_build(data_batch=batches.element_spec)
+    learner.build_for(batches.element_spec)
     learner.make_train_function()
     iterator, steps = iter(batches), tf.constant(learner.steps_per_epoch, tf.int64)
 
@@ -158,13 +158,6 @@ def ceiling() -> float:
     return 10 * 2 * 9 * 128 * 128 * 64 * 14 * 14 / (time.perf_counter() - began)
 
 
-def in_turn(sides: dict[str, Turn], pairs: int) -> dict[str, list[float]]:
-    """What each side gives, turn by turn."""
-    # The first turn compiles.
-    _, *turns = [{name: turn() for name, turn in sides.items()} for _ in range(pairs + 1)]
-    return {name: [each[name] for each in turns] for name in sides}
-
-
 def noise(size: int, steps: int) -> Examples:
     """Random images for a turn."""
     generator = np.random.default_rng(0)
@@ -210,15 +203,12 @@ def run(pairs: int = 10, python: str = sys.executable) -> dict[str, Any]:
             name: {**spread(values), "best": max(values)} for name, values in found.items()
         },
         "threads": os.cpu_count(),
-        "times": {
-            name: spread(list(np.divide(found["ours, bfloat16"], values)))
-            for name, values in found.items()
-        },
+        "times": {name: ratios(found["ours, bfloat16"], values) for name, values in found.items()},
         "step_milliseconds": {
             name: spread([1000 * BATCH / value for value in values])
             for name, values in tiny.items()
         },
-        "overhead": spread(list(np.divide(tiny["ours"], tiny["Keras fit"]))),
+        "overhead": ratios(tiny["ours"], tiny["Keras fit"]),
         "ceiling": most,
         "share_of_ceiling": operations() * max(found["ours, bfloat16"]) / most,
         **surroundings(before),

@@ -4,15 +4,21 @@ import dataclasses
 import functools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
 from pipeline.flags import parse
 from serving.errors import ConvoyError, nearest
 from serving.silence import muted
+
+
+def rendered(result: dict[str, Any], table: Callable[[dict[str, Any]], str], as_json: bool) -> str:
+    """What a benchmark measured, for people or for programs."""
+    return json.dumps(result, indent=2) if as_json else table(result)
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ def bench_edge(args: Sequence[str]) -> None:
     from benchmarks import edge
 
     result = edge.run(options.bundle, options.pairs)
-    print(json.dumps(result, indent=2) if options.json else edge.table(result))
+    print(rendered(result, edge.table, options.json))
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ def bench_target(args: Sequence[str]) -> None:
         from pipeline.recipes import find_recipe
 
         result = target.run(find_recipe(options.recipe), options.goal, options.seeds)
-    print(json.dumps(result, indent=2) if options.json else target.table(result))
+    print(rendered(result, target.table, options.json))
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,7 @@ def bench_input(args: Sequence[str]) -> None:
         from pipeline.recipes import find_recipe
 
         result = benchmark.run(find_recipe(options.recipe), options.pairs)
-    print(json.dumps(result, indent=2) if options.json else benchmark.table(result))
+    print(rendered(result, benchmark.table, options.json))
 
 
 @dataclass(frozen=True)
@@ -150,7 +156,7 @@ def bench_train(args: Sequence[str]) -> None:
         from benchmarks import train
 
         result = train.run(options.pairs, options.python)
-    print(json.dumps(result, indent=2) if options.json else train.table(result))
+    print(rendered(result, train.table, options.json))
 
 
 BENCHMARKS = {

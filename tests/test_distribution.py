@@ -28,14 +28,13 @@ from pipeline.task import Classification
 from pipeline.train_verbs import taken_out
 from pipeline.training.distribution import (
     ALONE,
-    evaluation_shares,
     lost_workers_named,
     make_distribution,
     read_cluster,
-    shares_of,
 )
 from pipeline.training.fit import batches_from, fit
 from pipeline.training.prepare import prepare
+from pipeline.training.shares import evaluation_shares, shares_of
 from pipeline.verbs import launch as launch_verb
 from serving.errors import ConvoyError
 from tests.pipeline.stripes import stripe_splits, stripes

@@ -4,7 +4,7 @@ from typing import Literal
 
 import tensorflow as tf
 
-from pipeline.data.rectangles import around, paste
+from pipeline.data.rectangles import around, paste, start
 
 
 def noise(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -20,11 +20,6 @@ def places(share: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
     """A share of `length` in whole places: one at least, all at most."""
     wanted = tf.cast(tf.round(share * tf.cast(length, tf.float32)), tf.int32)
     return tf.clip_by_value(wanted, 1, length)
-
-
-def start(chance: tf.Tensor, side: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-    """Where `side` places begin, so that all are within `length`; any start is as likely."""
-    return tf.cast(chance * tf.cast(length - side + 1, tf.float32), tf.int32)
 
 
 def erase(
@@ -76,7 +71,6 @@ def cutout(images: tf.Tensor, seed: tf.Tensor, side: int) -> tf.Tensor:
     """
     batch, height, width, _ = tf.unstack(tf.shape(images))
     down, right = tf.unstack(tf.random.stateless_uniform(tf.stack([2, batch]), seed))
-    one, size = tf.constant(1), tf.constant(side)
-    rows = around(start(down, one, height), size, height)
-    columns = around(start(right, one, width), size, width)
+    rows = around(down, tf.constant(side), height)
+    columns = around(right, tf.constant(side), width)
     return paste(images, tf.zeros_like(images), rows, columns)

@@ -2,7 +2,6 @@
 
 import tensorflow as tf
 
-from pipeline.data.erasing import start
 from pipeline.data.rectangles import around, paste
 
 
@@ -79,9 +78,8 @@ def cutmix(
     first, second = tf.unstack(tf.random.split(tf.cast(seed, tf.int64), 2))
     side = tf.sqrt(1 - beta(batch, first, alpha))
     down, across = tf.unstack(tf.random.stateless_uniform(tf.stack([2, batch]), second))
-    one = tf.constant(1)
-    top, bottom = around(start(down, one, height), pixels(side, height), height)
-    left, right = around(start(across, one, width), pixels(side, width), width)
+    top, bottom = around(down, pixels(side, height), height)
+    left, right = around(across, pixels(side, width), width)
     lost = tf.cast((bottom - top) * (right - left), tf.float32)
     kept = 1 - lost / tf.cast(height * width, tf.float32)
     mixed = paste(images, following(images), (top, bottom), (left, right))

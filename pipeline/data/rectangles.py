@@ -34,7 +34,15 @@ def paste(
     return images * (1 - mask) + content * mask
 
 
-def around(centre: tf.Tensor, side: tf.Tensor, length: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """First place, and that after the last, of `side` places around `centre` that are within."""
-    first = centre - side // 2
+def start(chance: tf.Tensor, side: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+    """Where `side` places begin, so that all are within `length`; any start is as likely."""
+    return tf.cast(chance * tf.cast(length - side + 1, tf.float32), tf.int32)
+
+
+def around(chance: tf.Tensor, side: tf.Tensor, length: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """First place, and that after the last, of `side` places around any; what is not within is cut.
+
+    Any of the `length` places is as likely to be the middle.
+    """
+    first = start(chance, tf.constant(1), length) - side // 2
     return tf.clip_by_value(first, 0, length), tf.clip_by_value(first + side, 0, length)

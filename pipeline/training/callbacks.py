@@ -103,8 +103,9 @@ class Recorder(keras.callbacks.Callback):
 
     def save_within_epoch(self):
         """Keep a checkpoint of an interrupted epoch, unless its metrics already validate."""
-        if self.model.steps_done % self.model.steps_per_epoch and is_finite(self.model):
-            self.save()
+        if self.model.steps_done % self.model.steps_per_epoch:
+            with contextlib.suppress(Diverged):
+                self.save()
 
     def on_epoch_end(self, epoch, logs=None):
         scores = logs if logs is not None else {}

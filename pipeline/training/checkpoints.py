@@ -111,7 +111,8 @@ def assign(path: Path, learner: Learner, identity: dict[str, Any]) -> Progress:
     with np.load(path / STATE) as state:
         for name, variable in variables(learner):
             variable.assign(state[name])
-        best = [state[f"best/{index}"] for index in range(count_of("best/", state))]
+        count = sum(name.startswith("best/") for name in state)
+        best = [state[f"best/{index}"] for index in range(count)]
     return Progress(**notes, best=best)
 
 
@@ -126,11 +127,6 @@ def variables(learner: Learner) -> Iterator[tuple[str, Any]]:
     }
     for group, members in groups.items():
         yield from ((f"{group}/{index}", each) for index, each in enumerate(members))
-
-
-def count_of(prefix: str, names: Any) -> int:
-    """How many of the names begin so."""
-    return sum(name.startswith(prefix) for name in names)
 
 
 def checkpoints(folder: Path) -> list[Path]:

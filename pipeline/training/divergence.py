@@ -33,7 +33,7 @@ def repeat_until_it_breaks(learner: Learner, batches: Iterator[Batch], most: int
     train = tf.function(learner.train_step)
     for _ in range(most):
         batch = next(batches)
-        before = [(each, keras.ops.convert_to_numpy(each)) for _, each in variables(learner)]
+        before = snapshot(learner)
         if learner.steps_done % learner.steps_per_epoch == 0:
             learner.reset_metrics()
         scores = train(batch)
@@ -48,6 +48,11 @@ def is_finite(learner: Learner) -> bool:
     return all(np.isfinite(weight).all() for weight in learner.get_weights())
 
 
+def snapshot(learner: Learner) -> list[tuple[Any, np.ndarray]]:
+    """Everything that a training changes, with the values it has."""
+    return [(each, keras.ops.convert_to_numpy(each)) for _, each in variables(learner)]
+
+
 def put_back(state: list[tuple[Any, np.ndarray]]) -> None:
     """Give variables the values they had."""
     for variable, value in state:
@@ -59,7 +64,7 @@ def find_culprit(learner: Learner, batch: Batch) -> Culprit:
 
     Leaves the weights as they are.
     """
-    before = [(each, keras.ops.convert_to_numpy(each)) for _, each in variables(learner)]
+    before = snapshot(learner)
     try:
         return culprit_forward(learner, batch) or culprit_backward(learner, batch)
     finally:

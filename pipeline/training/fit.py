@@ -19,14 +19,13 @@ from pipeline.training import checkpoints
 from pipeline.training.callbacks import Diverged, ProgressBar, Recorder
 from pipeline.training.checkpoints import Progress
 from pipeline.training.distribution import (
-    evaluation_shares,
     require_same_step,
-    shares_of,
 )
 from pipeline.training.divergence import NAMED, find_culprit, repeat_until_it_breaks
 from pipeline.training.learner import Learner
 from pipeline.training.prepare import in_float32
 from pipeline.training.replicated import ReplicatedLearner
+from pipeline.training.shares import evaluation_shares, shares_of
 from serving.errors import ConvoyError
 
 
@@ -88,9 +87,7 @@ def begin(
     resume: bool,
 ) -> Progress:
     """Put the learner where the run's last checkpoint was, or make the first one."""
-    # Metrics and optimizer make their variables when they first see data.
-    with learner.distribution.scope():
-        learner._symbolic_build(data_batch=batches_from(0, recipe, splits).element_spec)
+    learner.build_for(batches_from(0, recipe, splits).element_spec)
     state = checkpoints.restore(run.checkpoints, learner, identity) if resume else Progress()
     require_same_step(learner.distribution, state.step, run.folder)
     learner.epoch = state.epoch
@@ -178,7 +175,7 @@ def explain(
     positions = shuffled_positions(len(splits.train), recipe.data, recipe.seed, step)
     images = next(iter(positions)).numpy()[culprit.rows[:NAMED]]
     return (
-        f"training diverged in epoch {step // learner.steps_per_epoch + 1} at step {step + 1}: "
+        f"training diverged in epoch {state.epoch + 1} at step {step + 1}: "
         f"expected finite numbers, received others in {culprit.what}"
         + (f" for training images {', '.join(map(str, images))}" if images.size else "")
         + f"; lower --training.learning-rate (the last good weights are in {kept})."

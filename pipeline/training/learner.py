@@ -46,18 +46,19 @@ class Learner(keras.Model):
         self.step = tf.Variable(tf.constant(0, tf.int64), trainable=False)
         self.averages = [
             tf.Variable(keras.ops.convert_to_numpy(weight), trainable=False)
-            for weight in (self.averaged_weights if average else ())
+            # The statistics of norms go with the kernels.
+            for weight in (self.weights if average else ())
         ]
-
-    @property
-    def averaged_weights(self) -> list[keras.Variable]:
-        """All weights: the statistics of norms go with the kernels."""
-        return self.weights
 
     @property
     def steps_done(self) -> int:
         """How many batches it has trained on."""
         return int(self.step.numpy())
+
+    def build_for(self, element_spec: Any) -> None:
+        """Make the variables of metrics and optimizer, which Keras makes when data first come."""
+        with self.distribution.scope():
+            self._symbolic_build(data_batch=element_spec)
 
     def train_step(self, data):
         logs = super().train_step(data)
@@ -65,7 +66,7 @@ class Learner(keras.Model):
         # Early on the average follows faster, so that it forgets where it began.
         seen = tf.cast(self.step, tf.float32)
         moved = 1 - tf.minimum(self.average, (1 + seen) / (10 + seen))
-        for average, weight in zip(self.averages, self.averaged_weights, strict=False):
+        for average, weight in zip(self.averages, self.weights, strict=False):
             average.assign_sub(moved * (average - weight.value))
         return logs
 
@@ -87,6 +88,7 @@ class Learner(keras.Model):
     def train_epoch(self, batches: Iterator) -> dict[str, float]:
         """Train from the present step to the end of the epoch, and give the scores back."""
         left = (self.epoch + 1) * self.steps_per_epoch - self.steps_done
+        scores = None
         while left > 0:
             count = min(self.steps_per_call, left)
             began = time.perf_counter()
@@ -96,7 +98,8 @@ class Learner(keras.Model):
             scores = self.scores()
             for watch in self.watchers:
                 watch(scores)
-        return self.scores()
+        # None where a training goes on at the end of an epoch.
+        return self.scores() if scores is None else scores
 
     def adapt(self, steps_per_second: float) -> None:
         """Choose how many steps the next call takes, at most ten times those of the last."""

@@ -12,12 +12,13 @@ from pipeline.data.batches import steps_per_epoch
 from pipeline.data.splits import Splits
 from pipeline.recipe import Recipe
 from pipeline.task import Classification
-from pipeline.training.distribution import ALONE, Distribution, require_even
+from pipeline.training.distribution import ALONE, Distribution
 from pipeline.training.initialization import initialize
 from pipeline.training.learner import Learner
 from pipeline.training.optimizers import make_optimizer
 from pipeline.training.precision import POLICIES, choose_precision
 from pipeline.training.replicated import ReplicatedLearner
+from pipeline.training.shares import require_even
 from serving.errors import ConvoyError
 
 

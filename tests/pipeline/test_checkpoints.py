@@ -149,7 +149,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     else:
         path.write_bytes(content if harm == "bit" else content[: len(content) // 2])
     learner = prepare(wanted, splits, Classification(splits.labels))
-    learner._symbolic_build(data_batch=BATCH)
+    learner.build_for(BATCH)
     identity = json.loads((path.parents[1] / "step-0000000010" / "notes.json").read_text())
     progress = checkpoints.restore(run.checkpoints, learner, identity["identity"])
     assert progress.step == 10 == int(learner.step)
@@ -192,7 +192,7 @@ def test_what_lies_beyond_a_new_checkpoint_was_damaged_and_goes(stopped, splits)
     last = checkpoints.checkpoints(run.checkpoints)[-1]
     (last / "state.npz").write_bytes(b"")
     learner = prepare(wanted, splits, Classification(splits.labels))
-    learner._symbolic_build(data_batch=BATCH)
+    learner.build_for(BATCH)
     identity = json.loads((last / "notes.json").read_text())["identity"]
     progress = checkpoints.restore(run.checkpoints, learner, identity)
     kept = checkpoints.save(run.checkpoints, learner, progress, identity)

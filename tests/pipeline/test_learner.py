@@ -31,7 +31,7 @@ def learner_of(wanted):
     splits = stripe_splits()
     learner = prepare(wanted, splits, Classification(splits.labels))
     batches = batches_from(0, wanted, splits)
-    learner._symbolic_build(data_batch=batches.element_spec)
+    learner.build_for(batches.element_spec)
     learner.make_train_function()
     return learner, iter(batches)
 
