@@ -60,6 +60,13 @@ def fraction(value, name):
     return float(value)
 
 
+def positive_number(value, name):
+    """Return `value` as a finite float above 0."""
+    if not (isinstance(value, int | float | np.floating) and 0 < value < float("inf")):
+        raise ValueError(f"`{name}` must be a number above 0. Received: {name}={value!r}")
+    return float(value)
+
+
 def one_of(value, choices, name):
     """Return `value` if it is one of the `choices`, which are strings."""
     choices = tuple(choices)

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from models.layers.arguments import fraction, one_of, per_axis, positive_int, positive_ints
+from models.layers.arguments import (
+    fraction,
+    one_of,
+    per_axis,
+    positive_int,
+    positive_ints,
+    positive_number,
+)
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "3", None])
@@ -32,6 +39,12 @@ def test_a_list_as_it_comes_from_json_becomes_a_tuple():
 def test_fraction_refuses_and_shows(value):
     with pytest.raises(ValueError, match=rf"`rate` must be .* Received: rate={value!r}"):
         fraction(value, "rate")
+
+
+@pytest.mark.parametrize("value", [0, -1.5, "2", None, float("nan"), float("inf")])
+def test_positive_number_refuses_and_shows(value):
+    with pytest.raises(ValueError, match=rf"`growth` must be .* Received: growth={value!r}"):
+        positive_number(value, "growth")
 
 
 def test_one_of_lists_the_choices_and_names_the_nearest():

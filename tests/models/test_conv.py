@@ -5,6 +5,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.kernels.small_map import is_small_map
 from models.layers import Conv1D, Conv2D, Conv3D, ConvTranspose2D, DepthwiseConv2D
 from tests.models import geometries, loops
 from tests.models.gradients import (
@@ -267,3 +268,15 @@ def test_an_input_of_another_rank_or_depth_is_refused():
     layer.build((None, 4, 4, 1))
     with pytest.raises(ValueError, match="expected axis -1 .* to have value 1"):
         layer(np.ones((1, 4, 4, 3), "float32"))
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("window", [(3, 3), (2, 3), (3, 2)])
+@pytest.mark.parametrize(
+    ("sizes", "channels"), [((3, 3), 5), ((4, 4), 3), ((3, 5), 2), ((8, 8), 128)]
+)
+def test_gradients_over_maps_of_few_positions_equal_plain_loops(sizes, channels, window, policy):
+    geometry = {"strides": (1, 1), "padding": "same", "dilation_rate": (1, 1)}
+    kernel = np.empty((*window, channels, 4))
+    assert is_small_map(image(sizes, channels), kernel, *geometry.values())
+    check((sizes, {"kernel_size": window, **geometry}), channels=channels, policy=policy)

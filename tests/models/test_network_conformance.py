@@ -43,6 +43,7 @@ NETWORKS = {
     "vgg11": Network(TINY, (28, 28, 1)),
     "vgg13": Network(TINY, (28, 28, 1), slow=True),
     "vgg16": Network(TINY, (28, 28, 1), slow=True),
+    "davidnet": Network(TINY),
     "airbench": Network({"width": 4}),
     "nin": Network({"width": 8}, (28, 28, 1)),
     "googlenet": Network({"width": 4}, (28, 28, 1), slow=True),
