@@ -1,11 +1,12 @@
 """How long until Fashion-MNIST is answered with a given accuracy: our recipe beside stock Keras.
 
 Stock Keras is what its guides show: a VGG of its own layers, images flipped and moved one by one
-with tf.data, Adam, float32, `fit`; the learning rate falls when the validation loss does not, and
-it stops after the first epoch that reaches the goal on the validation split. Ours runs a recipe as
-it is. All counts from the data in memory to the trained network: building, compiling, looking at
-the validation split. Neither side averages over views of an image. The test split is looked at
-once, at the end.
+with tf.data, Adam, float32, `fit`; the learning rate falls when the validation loss does not. It is
+looked at on the test split after every epoch, and its clock stops at the first look that reaches
+the target: sooner than anybody without the test split could have stopped. Ours runs a recipe as it
+is and is looked at once, at the end. All counts from the data in memory to the trained network:
+building, compiling, looking at the validation split; but for the looks of stock Keras at the test
+split. Neither side averages over views of an image.
 """
 
 import dataclasses
@@ -48,24 +49,31 @@ def stock_vgg() -> keras.Model:
 
 def right(model: keras.Model, examples: Examples) -> float:
     """Share of examples that a model answers rightly."""
-    logits = model.predict(examples.images.astype("float32"), batch_size=500, verbose="0")
+    logits = model.predict(examples.images.astype("float32"), batch_size=500, verbose=0)  # pyright: ignore
     logits = logits["logits"] if isinstance(logits, dict) else logits
     return float(np.mean(logits.argmax(-1) == examples.labels))
 
 
 class StopAt(keras.callbacks.Callback):
-    """Ends a training that is as good on the validation split as was asked for."""
+    """Ends a training that is as good on the test split as was asked for.
 
-    def __init__(self, goal: float):
+    `seconds` is what the looks took.
+    """
+
+    def __init__(self, target: float, examples: Examples):
         super().__init__()
-        self.goal = goal
+        self.target, self.examples = target, examples
+        self.seconds, self.best = 0.0, 0.0
 
     def on_epoch_end(self, epoch, logs=None):
-        self.model.stop_training = (logs or {})["val_accuracy"] >= self.goal
+        began = time.perf_counter()
+        self.best = max(self.best, right(self.model, self.examples))
+        self.model.stop_training = self.best >= self.target
+        self.seconds += time.perf_counter() - began
 
 
-def stock(splits: Splits, goal: float, seed: int) -> dict[str, Any]:
-    """Train stock Keras until it reaches the goal on the validation split."""
+def stock(splits: Splits, target: float, seed: int) -> dict[str, Any]:
+    """Train stock Keras until it reaches the target on the test split."""
     keras.utils.set_random_seed(seed)
     began = time.perf_counter()
     model = stock_vgg()
@@ -75,22 +83,23 @@ def stock(splits: Splits, goal: float, seed: int) -> dict[str, Any]:
         metrics=["accuracy"],
     )
     slower = keras.callbacks.ReduceLROnPlateau(patience=2, factor=0.3)
+    looks = StopAt(target, splits.test)
     history = model.fit(
         image_by_image(splits.train, BATCH, most=1),
         steps_per_epoch=len(splits.train) // BATCH,
         validation_data=(splits.validation.images.astype("float32"), splits.validation.labels),
         epochs=MOST_EPOCHS,
-        callbacks=[slower, StopAt(goal)],
+        callbacks=[slower, looks],
         # The data set shuffles by itself.
         shuffle=False,
-        verbose="0",
+        verbose=0,  # pyright: ignore
     ).history
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - began - looks.seconds
     return {
         "seconds": seconds,
         "epochs": len(history["loss"]),
         "validation": history["val_accuracy"][-1],
-        "test": right(model, splits.test),
+        "test": looks.best,
     }
 
 
@@ -110,14 +119,13 @@ def ours(recipe: Recipe, splits: Splits) -> dict[str, Any]:
     }
 
 
-def run(recipe: Recipe, goal: float, seeds: int, target: float = 0.94) -> dict[str, Any]:
+def run(recipe: Recipe, target: float, seeds: int) -> dict[str, Any]:
     """Train both sides once for each seed, in turn.
 
     Args:
         recipe: ours.
-        goal: validation accuracy at which stock Keras stops.
-        seeds: how many, from 0.
         target: accuracy on the test split that both should reach.
+        seeds: how many, from 0.
 
     Raises:
         ConvoyError: no seed.
@@ -132,10 +140,9 @@ def run(recipe: Recipe, goal: float, seeds: int, target: float = 0.94) -> dict[s
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(seeds):
             wanted = dataclasses.replace(recipe, seed=seed, runs=Path(folder))
-            turns.append({"ours": ours(wanted, splits), "stock Keras": stock(splits, goal, seed)})
+            turns.append({"ours": ours(wanted, splits), "stock Keras": stock(splits, target, seed)})
     return {
         "recipe": recipe.name,
-        "goal": goal,
         "target": target,
         "turns": turns,
         **surroundings(before),

@@ -6,7 +6,7 @@ import keras
 import pytest
 
 import models
-from benchmarks import degradation, layers, target, train
+from benchmarks import degradation, layers, scaling, target, train
 from models.layers import Conv2D, MaxPool2D
 from pipeline.cli import main
 from serving.errors import ConvoyError
@@ -110,7 +110,7 @@ def test_the_time_to_a_goal_is_measured_for_both_sides(smoke_recipe):
     few = dataclasses.replace(
         smoke_recipe, data=dataclasses.replace(smoke_recipe.data, max_train_images=600)
     )
-    found = target.run(few, goal=0.0, seeds=1)
+    found = target.run(few, target=0.0, seeds=1)
     (turn,) = found["turns"]
     assert turn["stock Keras"]["epochs"] == 1
     assert turn["ours"]["epochs"] == few.training.epochs
@@ -118,3 +118,17 @@ def test_the_time_to_a_goal_is_measured_for_both_sides(smoke_recipe):
         assert side["seconds"] > 0
         assert 0 <= side["test"] <= 1
     assert "Ours is so many times as fast" in target.table(found)
+
+
+@pytest.mark.slow
+def test_processes_that_train_together_are_measured_beside_one():
+    found = scaling.run("smoke", workers=2, pairs=2)
+    speeds = found["images_per_second"]
+    assert list(speeds) == ["one process", "2 processes"]
+    assert min(speed["minimum"] for speed in speeds.values()) > 0
+    assert max(map(len, scaling.table(found).splitlines())) <= 80
+
+
+def test_more_processes_than_cores_are_refused():
+    with pytest.raises(ConvoyError, match="--workers is out of range.*received 1000"):
+        scaling.run("smoke", workers=1000)

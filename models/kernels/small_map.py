@@ -43,11 +43,12 @@ def conv_of_small_map(x, kernel):
 
 
 def filter_gradient(x, dy, shape):
-    """Return the gradient of a kernel of that `shape`, tap by tap.
+    """Return the gradient of a kernel, tap by tap.
 
     Args:
         x: `(batch, height, width, channels)`, what was convolved.
         dy: `(batch, height, width, filters)`, the gradient of the answers.
+        shape: 4 ints, of the kernel.
     """
     import tensorflow as tf
 

@@ -7,6 +7,7 @@ from pipeline.recipe import Recipe
 from pipeline.recipes import (
     alexnet,
     fashion,
+    fast,
     googlenet,
     lenet,
     mlp,
@@ -20,6 +21,7 @@ from serving.errors import ConvoyError, nearest
 
 RECIPES = {
     "fashion": fashion.RECIPE,
+    "fast": fast.RECIPE,
     "mlp": mlp.RECIPE,
     "lenet": lenet.RECIPE,
     "alexnet": alexnet.RECIPE,
