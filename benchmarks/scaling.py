@@ -50,35 +50,18 @@ def images_per_second(recipe: str, workers: int) -> float:
 
 def train(recipe_name: str) -> float:
     """Images per second of this process, together with those that `TF_CONFIG` names."""
-    import tensorflow as tf
-
-    from benchmarks.train import noise
-    from pipeline.data.splits import Splits
+    from benchmarks.train import noise, trainer
     from pipeline.recipes import find_recipe
-    from pipeline.task import Classification
     from pipeline.training.distribution import make_distribution
-    from pipeline.training.fit import batches_from
-    from pipeline.training.prepare import prepare
-    from pipeline.training.shares import shares_of
 
+    # Before anything else that TensorFlow does.
     distribution = make_distribution("multi-worker" if os.environ["TF_CONFIG"] else "none")
-    recipe, images = find_recipe(recipe_name), noise(28, STEPS)
-    labels = tuple(str(label) for label in range(10))
-    splits = Splits(images, images, images, labels)
-    learner = prepare(recipe, splits, Classification(labels), distribution)
-    batches = batches_from(0, recipe, splits)
-    learner.build_for(batches.element_spec)
-    learner.make_train_function()
-    iterator = iter(shares_of(batches, distribution))
-
-    def step(count: int) -> None:
-        learner.train_steps(iterator, tf.constant(count, tf.int64))
-        learner.scores()
-
-    step(WARM_UP)
+    recipe = find_recipe(recipe_name)
+    take_steps = trainer(recipe, noise(28, STEPS), distribution)
+    take_steps(WARM_UP)
     distribution.wait_for_all()
     began = time.perf_counter()
-    step(STEPS)
+    take_steps(STEPS)
     return STEPS * recipe.data.batch_size / (time.perf_counter() - began)
 
 

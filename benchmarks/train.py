@@ -25,8 +25,10 @@ from models.inspection import inspect_network
 from pipeline.data.splits import Examples, Splits
 from pipeline.recipe import Data, Recipe, Training, network
 from pipeline.task import Classification
+from pipeline.training.distribution import ALONE, Distribution
 from pipeline.training.fit import batches_from
 from pipeline.training.prepare import dtype_policy, prepare
+from pipeline.training.shares import shares_of
 
 BATCH, STEPS = 128, 10
 # Small steps cost little time, so that many make a turn.
@@ -89,22 +91,34 @@ def under_learner(architecture: str, images: Examples, precision: Any, **options
         data=Data(batch_size=BATCH, flip="none", shift=0),
         training=Training(precision=precision, learning_rate=0.1, epochs=10**6),
     )
-    labels = tuple(str(label) for label in range(10))
-    splits = Splits(images, images, images, labels)
-    learner = prepare(recipe, splits, Classification(labels))
-    batches = batches_from(0, recipe, splits)
-    learner.build_for(batches.element_spec)
-    learner.make_train_function()
-    iterator, steps = iter(batches), tf.constant(learner.steps_per_epoch, tf.int64)
+    train = trainer(recipe, images)
 
     def turn() -> float:
         began = time.perf_counter()
-        learner.reset_metrics()
-        learner.train_steps(iterator, steps)
-        learner.scores()
+        train(len(images) // BATCH)
         return len(images) / (time.perf_counter() - began)
 
     return turn
+
+
+def trainer(
+    recipe: Recipe, images: Examples, distribution: Distribution = ALONE
+) -> Callable[[int], None]:
+    """Return what takes so many steps of a recipe on images in memory, and waits for them."""
+    labels = tuple(str(label) for label in range(10))
+    splits = Splits(images, images, images, labels)
+    learner = prepare(recipe, splits, Classification(labels), distribution)
+    batches = batches_from(0, recipe, splits)
+    learner.build_for(batches.element_spec)
+    learner.make_train_function()
+    iterator = iter(shares_of(batches, distribution))
+
+    def train(steps: int) -> None:
+        learner.reset_metrics()
+        learner.train_steps(iterator, tf.constant(steps, tf.int64))
+        learner.scores()
+
+    return train
 
 
 def resnet20_turn(images: Examples, precision: Any) -> Turn:

@@ -9,8 +9,9 @@ Reference: Page, 2018. How to train your ResNet. https://github.com/davidcpage/c
 from keras import layers
 
 from models.classifier import image_input, pooled_classifier
-from models.layers import BatchNorm, Conv2D, MaxPool2D
+from models.layers import Conv2D, MaxPool2D
 from models.layers.arguments import fraction, positive_int, positive_number
+from models.norm_relu import norm_relu
 
 
 def conv_norm_relu(x, filters, name, pool=False):
@@ -18,8 +19,7 @@ def conv_norm_relu(x, filters, name, pool=False):
     x = Conv2D(filters, 3, use_bias=False, name=f"{name}_conv")(x)
     if pool:
         x = MaxPool2D(name=f"{name}_pool")(x)
-    x = BatchNorm(name=f"{name}_norm")(x)
-    return layers.ReLU(name=f"{name}_relu")(x)
+    return norm_relu(x, name)
 
 
 def stage(x, filters, depth, shortcut, name):
