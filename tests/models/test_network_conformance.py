@@ -50,7 +50,7 @@ NETWORKS = {
     "resnet8": Network(TINY),
     "resnet18": Network(TINY, (28, 28, 1), slow=True),
     "resnet20": Network(TINY),
-    "resnet34": Network({"width": 4}, slow=True),
+    "resnet34": Network({"width": 8}, slow=True),
     "resnet50": Network(TINY, slow=True),
     "resnet56": Network({"width": 3}, slow=True),
     "plain8": Network(TINY),
