@@ -50,10 +50,10 @@ def recipe(name: str, images: int, epochs: int, seed: int, folder: Path) -> Reci
 def train(wanted: Recipe, splits: Splits) -> dict[str, Any]:
     """Train one network; its error and loss on the training images, epoch by epoch."""
     task = Classification(splits.labels)
-    network = prepare(wanted, splits, task)
+    learner = prepare(wanted, splits, task)
     run = create_run(wanted)
     with run.recording():
-        trained = fit(network, wanted, splits, task, run)
+        trained = fit(learner, wanted, splits, task, run)
     with (run.folder / "history.csv").open(newline="", encoding="utf-8") as file:
         epochs = list(csv.DictReader(file))
     return {

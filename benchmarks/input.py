@@ -7,15 +7,22 @@ both as they are trained, take turns: what is lost between the last two is what 
 
 import os
 import statistics
-import textwrap
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.pairs import ratios, require_pairs, said, spread, surroundings
-from benchmarks.sides import Side, copying, drawing, image_by_image, in_numpy, in_turn, looping
+from benchmarks.pairs import in_words, notes, ratios, require_pairs, spread, surroundings
+from benchmarks.sides import (
+    Side,
+    copying,
+    drawing,
+    image_by_image,
+    in_numpy,
+    looping,
+    rates_in_turn,
+)
 from pipeline.data.batches import training_batches
 from pipeline.data.sources import load
 from pipeline.data.splits import Examples
@@ -25,8 +32,6 @@ from pipeline.training.prepare import prepare
 
 # More than this share of the time lost, and the input is what to mend.
 MOST_LOST = 0.05
-# An input so many times as fast is not what a step waits for, whatever a busy machine shows.
-MANY_TIMES = 4
 # Settings of a recipe's data that cost time, dearest first.
 COSTLY = ("rand_augment", "erase", "cutout", "cutmix", "mixup", "flip", "shift")
 
@@ -40,7 +45,7 @@ def compare(examples: Examples, data: Data, pairs: int) -> dict[str, Any]:
     """Our input beside others, all flipping and shifting alike."""
     batch_size, most = min(data.batch_size, len(examples)), data.shift
     batch_bytes = batch_size * int(np.prod(examples.images.shape[1:]))
-    found = in_turn(
+    found = rates_in_turn(
         {
             "ours": drawing(training_batches(examples, alike(data), 0)),
             "maps": drawing(image_by_image(examples, batch_size, most)),
@@ -76,7 +81,7 @@ def diagnose(recipe: Recipe, splits: Any, pairs: int) -> dict[str, Any]:
         learner.train_steps(iterator, tf.constant(count, tf.int64))
 
     batch_size = min(recipe.data.batch_size, len(splits.train))
-    found = in_turn(
+    found = rates_in_turn(
         {
             "data": drawing(batches),
             "step": Side(lambda: iter(resident), train),
@@ -105,7 +110,7 @@ def verdict(data: Data, precision: str, times: float, lost: float) -> dict[str, 
         lost: share of the training's time that the input was seen to cost.
     """
     # One after the other, both take that much longer; what else was lost is the machine's noise.
-    lost = min(lost, 1 / (1 + times)) if times < MANY_TIMES else 0.0
+    lost = min(lost, 1 / (1 + times))
     said = f"the input alone delivers {times:.3g} times what the step takes"
     if times >= 1 and lost <= MOST_LOST:
         faster = "bfloat16 (--training.precision), " if precision == "float32" else ""
@@ -153,23 +158,22 @@ def table(result: dict[str, Any]) -> str:
     def line(name: str, rates: dict[str, float], note: str = "") -> str:
         return f"{name:34}{rates['median']:>14,.0f}  {note}".rstrip()
 
-    def times(ratio: dict[str, float]) -> str:
-        return f"{ratio['median']:.2f} ({ratio['lower']:.2f}-{ratio['upper']:.2f})"
+    def times(side: str) -> str:
+        return f"ours x {in_words(ours[side])}"
 
     rates, own = ours["images_per_second"], doctor["images_per_second"]
     return "\n".join(
         [
             f"{head:34}{'images/s':>14}",
             line("flip and shift, our batches", rates["ours"]),
-            line("image by image, tf.data", rates["maps"], f"ours x {times(ours['times_maps'])}"),
-            line("batch by batch, NumPy", rates["numpy"], f"ours x {times(ours['times_numpy'])}"),
-            line("copied memory", rates["copy"], f"ours x {times(ours['share_of_copy'])}"),
+            line("image by image, tf.data", rates["maps"], times("times_maps")),
+            line("batch by batch, NumPy", rates["numpy"], times("times_numpy")),
+            line("copied memory", rates["copy"], times("share_of_copy")),
             "",
             line(f"{result['recipe']}: input alone", own["data"]),
             line("step alone", own["step"]),
-            line("both", own["both"], f"lost to the input {times(doctor['lost'])}"),
+            line("both", own["both"], f"lost to the input {in_words(doctor['lost'])}"),
             "",
-            *textwrap.wrap(doctor["advice"], 80),
-            *textwrap.wrap(f"Medians of {result['pairs']} turns (quartiles). {said(result)}", 80),
+            *notes(result, doctor["advice"]),
         ]
     )

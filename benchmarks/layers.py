@@ -6,7 +6,6 @@ Where Keras has no such layer, the peer is what one would write with Keras and T
 
 import os
 import statistics
-import textwrap
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers as stock
 
-from benchmarks.pairs import require_pairs, said, spread, surroundings
+from benchmarks.pairs import in_words, notes, require_pairs, spread, surroundings
 from models import layers
 from serving.errors import ConvoyError, nearest
 
@@ -231,20 +230,11 @@ def run(
             found.append(measure(name, dtype, pairs))
             show(row(found[-1]))
     result = {"pairs": pairs, "layers": found, **surroundings(before)}
-    show("\n" + note(result))
+    show("\n" + "\n".join(notes(result)))
     return result
 
 
 def row(found: dict[str, Any]) -> str:
     """Say how many times as fast as its peer a layer is."""
-    ratios = [found[mode]["ratio"] for mode in MODES]
-    cells = [
-        f"{ratio['median']:.2f} ({ratio['lower']:.2f}-{ratio['upper']:.2f})" for ratio in ratios
-    ]
+    cells = [in_words(found[mode]["ratio"]) for mode in MODES]
     return f"{found['layer']:24}{found['dtype']:9}{cells[0]:>22}{cells[1]:>22}"
-
-
-def note(result: dict[str, Any]) -> str:
-    """Say how and on what the figures were measured."""
-    line = f"Medians of {result['pairs']} pairs in turn, and quartiles. {said(result)}"
-    return "\n".join(textwrap.wrap(line, 80, break_on_hyphens=False))

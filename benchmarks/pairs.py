@@ -3,10 +3,12 @@
 import os
 import platform
 import statistics
+import textwrap
 from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
+from pipeline.launch import share_of_cores
 from serving.errors import ConvoyError
 
 PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "tflite-runtime", "numpy", "pillow")
@@ -46,7 +48,7 @@ def ratios(above: list[float], below: list[float]) -> dict[str, float]:
 def surroundings(before: tuple[float, float, float]) -> dict[str, Any]:
     """The machine, its load `before` and now, and the versions of what was measured."""
     return {
-        "cores": os.cpu_count(),
+        "cores": len(share_of_cores(0, 1)) or os.cpu_count(),
         "load_average": {"before": before, "after": os.getloadavg()},
         "versions": versions(),
     }
@@ -61,6 +63,22 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def in_words(found: dict[str, float], digits: int = 2) -> str:
+    """A spread as "median (lower-upper quartile)"."""
+    median, lower, upper = (f"{found[name]:.{digits}f}" for name in ("median", "lower", "upper"))
+    return f"{median} ({lower}-{upper})"
+
+
+def notes(result: dict[str, Any], *sentences: str) -> list[str]:
+    """What stands below a table, each from a new line: sentences, and how all was measured."""
+    how = f"Medians of {result['pairs']} turns (quartiles). {said(result)}"
+    return [
+        line
+        for sentence in (*sentences, how)
+        for line in textwrap.wrap(sentence, 80, break_on_hyphens=False)
+    ]
 
 
 def said(result: dict[str, Any]) -> str:

@@ -7,11 +7,10 @@ each turn, and add up their gradients as workers on several machines do.
 import os
 import subprocess
 import sys
-import textwrap
 import time
 from typing import Any
 
-from benchmarks.pairs import in_turn, ratios, require_pairs, said, spread, surroundings
+from benchmarks.pairs import in_turn, in_words, notes, ratios, require_pairs, spread, surroundings
 from pipeline.launch import configs, keep_to, share_of_cores
 from serving.errors import ConvoyError
 
@@ -109,13 +108,11 @@ def table(result: dict[str, Any]) -> str:
         lines.append(
             f"{name:16}{speed['median']:>9,.0f}{speed['lower']:>9,.0f}{speed['upper']:>9,.0f}"
         )
-    times = result["times"]
-    note = (
-        f"{result['workers']} processes are {times['median']:.2f} times as fast as one "
-        f"({times['lower']:.2f}-{times['upper']:.2f}), each on a core of its own; medians of "
-        f"{result['pairs']} turns (quartiles). {said(result)}"
+    sentence = (
+        f"{result['workers']} processes, each on a core of its own, are so many times as fast as "
+        f"one: {in_words(result['times'])}."
     )
-    return "\n".join([*lines, "", *textwrap.wrap(note, 80, break_on_hyphens=False)])
+    return "\n".join([*lines, "", *notes(result, sentence)])
 
 
 if __name__ == "__main__":

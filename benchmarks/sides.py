@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.pairs import in_turn as pairs_in_turn
+from benchmarks.pairs import in_turn
 from pipeline.data.splits import Examples
 
 # The least that one measurement takes, so that batches made ahead hardly count.
@@ -34,10 +34,10 @@ def rate(side: Side, batch_size: int) -> float:
     return taken * batch_size / seconds
 
 
-def in_turn(sides: dict[str, Side], batch_size: int, pairs: int) -> dict[str, list[float]]:
+def rates_in_turn(sides: dict[str, Side], batch_size: int, pairs: int) -> dict[str, list[float]]:
     """Images per second of each side, in as many turns."""
     turns = {name: functools.partial(rate, side, batch_size) for name, side in sides.items()}
-    return pairs_in_turn(turns, pairs)
+    return in_turn(turns, pairs)
 
 
 def drawing(batches: tf.data.Dataset) -> Side:

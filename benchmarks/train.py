@@ -9,7 +9,6 @@ import contextlib
 import os
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,17 +19,20 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from benchmarks.pairs import in_turn, ratios, require_pairs, said, spread, surroundings
+from benchmarks.pairs import in_turn, in_words, notes, ratios, require_pairs, spread, surroundings
 from models.inspection import inspect_network
 from pipeline.data.splits import Examples, Splits
+from pipeline.launch import share_of_cores
 from pipeline.recipe import Data, Recipe, Training, network
 from pipeline.task import Classification
 from pipeline.training.distribution import ALONE, Distribution
 from pipeline.training.fit import batches_from
 from pipeline.training.prepare import dtype_policy, prepare
 from pipeline.training.shares import shares_of
+from serving.errors import ConvoyError
 
-BATCH, STEPS = 128, 10
+# Enough steps that what `fit` sets up and takes down at each call hardly counts.
+BATCH, STEPS = 128, 40
 # Small steps cost little time, so that many make a turn.
 TINY_STEPS = 1000
 TORCH = Path(__file__).with_name("torch_resnet20.py")
@@ -126,32 +128,60 @@ def resnet20_turn(images: Examples, precision: Any) -> Turn:
     return under_learner("resnet20", images, precision, shortcut="projection")
 
 
-def in_torch(python: str, way: str, processes: contextlib.ExitStack) -> Turn | None:
-    """A turn of PyTorch's in a process of its own; `None` where it is not installed."""
+def in_torch(python: str, way: str, steps: int, processes: contextlib.ExitStack) -> Turn:
+    """A turn of PyTorch's in a process of its own, with as many threads as we have cores.
+
+    Raises:
+        ConvoyError: it does not begin, now, or does not end a turn, later.
+    """
+    threads = len(share_of_cores(0, 1)) or os.cpu_count()
+    failed = ConvoyError(
+        f"PyTorch did not train ({way}): expected an environment that has it, received {python}; "
+        f"does `{python} {TORCH} {way} 1 1 < /dev/null` say why?"
+    )
     try:
         # It ends when it is not spoken to any more.
         process = processes.enter_context(
             subprocess.Popen(
-                [python, str(TORCH), way, str(STEPS), str(os.cpu_count())],
+                [python, str(TORCH), way, str(steps), str(threads)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 text=True,
             )
         )
-    except OSError:
-        return None
+    except OSError as error:
+        raise failed from error
     given, answers = process.stdin, process.stdout
     assert given is not None
     assert answers is not None
     if answers.readline().strip() != "ready":
-        return None
+        raise failed
 
     def turn() -> float:
         print("turn", file=given, flush=True)
-        return float(answers.readline())
+        if answer := answers.readline():
+            return float(answer)
+        raise failed
 
     return turn
+
+
+def torch_version(python: str) -> str | None:
+    """The version of PyTorch in an environment, `None` where there is none.
+
+    Raises:
+        ConvoyError: no such Python.
+    """
+    command = [python, "-c", "from importlib import metadata; print(metadata.version('torch'))"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise ConvoyError(
+            f"--python does not run: expected a Python that has PyTorch, received {python}; "
+            "check the path."
+        ) from error
+    return found.stdout.strip() or None
 
 
 def ceiling() -> float:
@@ -187,9 +217,10 @@ def run(pairs: int = 10, python: str = sys.executable) -> dict[str, Any]:
         python: of an environment that has PyTorch.
 
     Raises:
-        ConvoyError: too few pairs.
+        ConvoyError: too few pairs, or a `python` of one's own has no PyTorch that trains.
     """
     require_pairs(pairs, steady=10)
+    torch = torch_version(python)
     before = os.getloadavg()
     images = noise(28, STEPS)
     with contextlib.ExitStack() as processes:
@@ -198,10 +229,12 @@ def run(pairs: int = 10, python: str = sys.executable) -> dict[str, Any]:
             "ours, float32": resnet20_turn(images, "float32"),
             "Keras fit, bfloat16": under_fit(stock_resnet20, images, "mixed_bfloat16"),
             "Keras fit, float32": under_fit(stock_resnet20, images, "float32"),
-            "PyTorch eager, bfloat16": in_torch(python, "eager", processes),
-            "PyTorch compiled, bfloat16": in_torch(python, "compiled", processes),
         }
-        found = in_turn({name: turn for name, turn in sides.items() if turn}, pairs)
+        # Left out where this environment has none; who names another wants it.
+        if torch or python != sys.executable:
+            for way in ("eager", "compiled"):
+                sides[f"PyTorch {way}, bfloat16"] = in_torch(python, way, STEPS, processes)
+        found = in_turn(sides, pairs)
     small = noise(8, TINY_STEPS)
     tiny = in_turn(
         {
@@ -216,7 +249,7 @@ def run(pairs: int = 10, python: str = sys.executable) -> dict[str, Any]:
         "images_per_second": {
             name: {**spread(values), "best": max(values)} for name, values in found.items()
         },
-        "threads": os.cpu_count(),
+        "torch": torch,
         "times": {name: ratios(found["ours, bfloat16"], values) for name, values in found.items()},
         "step_milliseconds": {
             name: spread([1000 * BATCH / value for value in values])
@@ -239,19 +272,16 @@ def table(result: dict[str, Any]) -> str:
     """Render what `run` measured."""
     lines = [f"{'ResNet-20, batches of 128':27}{'images/s':>9}{'best':>7}  ours is times as fast"]
     for name, speed in result["images_per_second"].items():
-        ratio = result["times"][name]
-        lines.append(
-            f"{name:27}{speed['median']:>9,.0f}{speed['best']:>7,.0f}  {ratio['median']:.2f} "
-            f"({ratio['lower']:.2f}-{ratio['upper']:.2f})"
-        )
-    steps, ratio = result["step_milliseconds"], result["overhead"]
-    notes = [
+        ratio = in_words(result["times"][name])
+        lines.append(f"{name:27}{speed['median']:>9,.0f}{speed['best']:>7,.0f}  {ratio}")
+    steps = result["step_milliseconds"]
+    sentences = (
         f"A step of almost no work: ours {steps['ours']['median']:.3f} ms, Keras fit "
-        f"{steps['Keras fit']['median']:.3f} ms: {ratio['median']:.1f} times "
-        f"({ratio['lower']:.1f}-{ratio['upper']:.1f}).",
+        f"{steps['Keras fit']['median']:.3f} ms: {in_words(result['overhead'], 1)} times.",
         f"Convolutions in bfloat16 reach {result['ceiling'] / 1e9:,.0f} GFLOP/s; our training "
         f"{result['share_of_ceiling']:.0%} of it.",
-        f"Medians of {result['pairs']} turns (quartiles). {said(result)}",
-    ]
-    wrapped = (line for note in notes for line in textwrap.wrap(note, 80, break_on_hyphens=False))
-    return "\n".join([*lines, "", *wrapped])
+        f"PyTorch {result['torch']}."
+        if result["torch"]
+        else "PyTorch is not installed here; --python leads to an environment that has it.",
+    )
+    return "\n".join([*lines, "", *notes(result, *sentences)])

@@ -67,7 +67,7 @@ def test_a_slower_side_shows_as_slower(monkeypatch):
         name: sides.Side(lambda: None, lambda _, count, pause=pause: time.sleep(count * pause))
         for name, pause in (("slow", 0.004), ("fast", 0.001))
     }
-    found = sides.in_turn(given, batch_size=10, pairs=3)
+    found = sides.rates_in_turn(given, batch_size=10, pairs=3)
     assert all(200 < each < 10 / 0.004 for each in found["slow"])
     assert 1.5 < bench.ratios(found["fast"], found["slow"])["median"] < 6
 

@@ -1,4 +1,3 @@
-import contextlib
 import dataclasses
 import json
 
@@ -92,10 +91,13 @@ def test_training_is_measured_beside_others_and_the_table_fits_a_terminal(monkey
     assert max(map(len, train.table(found).splitlines())) <= 80
 
 
-def test_a_python_without_pytorch_has_no_turn():
-    with contextlib.ExitStack() as processes:
-        assert train.in_torch("/bin/false", "eager", processes) is None
-        assert train.in_torch("/no/such/python", "eager", processes) is None
+@pytest.mark.parametrize(
+    ("python", "said"),
+    [("/bin/false", "PyTorch did not train"), ("/no/such/python", "--python does not run")],
+)
+def test_a_python_without_pytorch_is_refused_where_it_was_asked_for(python, said, capsys):
+    assert main(["bench", "train", "--python", python, "--pairs", "2"]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_the_peer_of_training_has_the_layers_and_weights_of_ours():
@@ -111,13 +113,33 @@ def test_the_time_to_a_goal_is_measured_for_both_sides(smoke_recipe):
         smoke_recipe, data=dataclasses.replace(smoke_recipe.data, max_train_images=600)
     )
     found = target.run(few, target=0.0, seeds=1)
-    (turn,) = found["turns"]
+    ((seed, turn),) = (each.values() for each in found["turns"])
+    assert seed == few.seed
     assert turn["stock Keras"]["epochs"] == 1
     assert turn["ours"]["epochs"] == few.training.epochs
     for side in turn.values():
         assert side["seconds"] > 0
         assert 0 <= side["test"] <= 1
-    assert "Ours is so many times as fast" in target.table(found)
+    assert "Both reached 0.0% in 1 of 1 turns" in target.table(found)
+    assert "missed" in target.table({**found, "target": 0.99})
+    assert "ours is so many times as fast: no figure" in target.table({**found, "target": 0.99})
+
+
+def test_the_peer_on_the_way_to_a_goal_is_the_network_of_the_recipe_fashion():
+    ours = models.build("vgg7", (28, 28, 1), 10)
+    assert target.stock_vgg().count_params() == ours.count_params()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--target", "94"], "--target is out of range: expected an accuracy"),
+        (["--seeds", "0"], "--seeds is too small"),
+    ],
+)
+def test_a_goal_that_cannot_be_reached_is_refused(flags, said, capsys):
+    assert main(["bench", "target", *flags]) == 2
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.slow
