@@ -3,9 +3,9 @@
 import collections
 
 import numpy as np
-from keras import activations, layers, tree
+from keras import activations, tree
 
-from models.kinds import NORMS, WITH_KERNEL
+from models.kinds import MAX_POOLS, NORMS, WITH_KERNEL
 from models.layers import ConvTranspose, DepthwiseConv
 from models.rewrite import record, rewrite
 
@@ -14,8 +14,10 @@ def fold_batch_norm(network):
     """Return a copy of a network with each batch normalization folded into the layer before it.
 
     That layer is one of our convolutions, of any kind, or a dense layer, applied once, without
-    activation, and nothing but the normalization reads it. Other normalizations stay. The copy
-    answers as the network does in inference; training would find no statistics of batches in it.
+    activation, and nothing but the normalization reads it. A max pool of maps may stand between
+    where no channel's scale is negative, for then the largest value stays the largest. Other
+    normalizations stay. The copy answers as the network does in inference; training would find no
+    statistics of batches in it.
 
     Args:
         network: functional `keras.Model`.
@@ -46,24 +48,32 @@ def foldable_pairs(network):
         readers[id(each)].append(None)
     for call in calls:
         for each in call.inputs:
-            readers[id(each)].append(call.layer)
+            readers[id(each)].append(call)
+
+    def reader_of(call):
+        found = readers[id(call.output)]
+        return found[0] if len(found) == 1 else None
+
     times = collections.Counter(call.layer.name for call in calls)
     pairs = {}
     for call in calls:
-        match readers[id(call.output)]:
-            case [layers.Layer() as norm] if folds(call, norm):
-                if times[call.layer.name] == times[norm.name] == 1:
-                    pairs[call.layer.name] = norm
+        reader, is_pooled = reader_of(call), False
+        while reader and isinstance(reader.layer, MAX_POOLS):
+            reader, is_pooled = reader_of(reader), True
+        if reader is None or not folds(call, reader.layer, is_pooled):
+            continue
+        if times[call.layer.name] == times[reader.layer.name] == 1:
+            pairs[call.layer.name] = reader.layer
     return pairs
 
 
-def folds(call, norm):
+def folds(call, norm, is_pooled):
     """Return whether `norm` is a normalization per channel that the call's layer can take."""
     if not isinstance(norm, NORMS) or not isinstance(call.layer, WITH_KERNEL):
         return False
     linear = getattr(call.layer, "activation", None) in (None, activations.linear)
     last = getattr(norm, "axis", -1) in (-1, len(call.output_shape))
-    return linear and last
+    return linear and last and not (is_pooled and (affine(norm)[0] < 0).any())
 
 
 def folded(layer, norm):

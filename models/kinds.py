@@ -2,7 +2,7 @@
 
 from keras import layers
 
-from models.layers import BatchNorm
+from models.layers import BatchNorm, MaxPool2D, MaxPool3D
 from models.layers.filtered import Filtered
 
 # Layers whose output is a kernel's and a bias's, channel by channel.
@@ -18,6 +18,8 @@ STOCK_CONVOLUTIONS = (
     *STOCK_TRANSPOSED,
 )
 NORMS = (BatchNorm, layers.BatchNormalization)
+# Of maps, which have no masks: every window sees something.
+MAX_POOLS = (MaxPool2D, MaxPool3D, layers.MaxPooling2D, layers.MaxPooling3D)
 # Functions that look at all channels of a position at once.
 OF_ALL_CHANNELS = ("glu", "log_softmax", "softmax", "sparsemax")
 

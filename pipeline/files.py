@@ -2,12 +2,13 @@
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from serving.errors import ConvoyError
 
@@ -60,6 +61,48 @@ def is_running(process: int) -> bool:
     except OSError:
         return False
     return True
+
+
+@contextlib.contextmanager
+def alone(lock: Path, wait: bool) -> Iterator[bool]:
+    """Keep other processes out until the end, by a file; a killed one lets go of it.
+
+    Yields whether this process is alone; always, where it is to `wait` for that.
+
+    Raises:
+        ConvoyError: the file cannot be written to.
+    """
+    with contextlib.ExitStack() as opened:
+        with writing(lock):
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                file = opened.enter_context(locked(lock, wait))
+            except BlockingIOError:
+                file = None
+        if file:
+            opened.callback(lock.unlink, missing_ok=True)
+        yield file is not None
+
+
+def locked(lock: Path, wait: bool) -> TextIO:
+    """Open and lock a file that who holds the lock removes at its end.
+
+    Raises:
+        BlockingIOError: another process holds it, and this one is not to wait.
+    """
+    while True:
+        # Writable, for shared file systems lock no others.
+        file = lock.open("a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            with contextlib.suppress(FileNotFoundError):
+                # Else it was removed meanwhile, and the next one may hold a new one.
+                if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+                    return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
 
 
 @contextlib.contextmanager

@@ -19,6 +19,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
 
+from pipeline.console import console
+
 # After one failed, the others may say by themselves what they miss; then they are told to end.
 SECONDS_TO_FOLLOW, SECONDS_TO_END = 60, 30
 SECONDS_BETWEEN_LOOKS = 0.1
@@ -60,16 +62,18 @@ def run_workers(count: int, args: Sequence[str]) -> int:
     Returns:
         0 where all ended well, else the code of the chief, or 1 where that one was ended.
     """
+    workers: list[Worker] = []
     with contextlib.ExitStack() as files:
-        workers = [start(index, config, args, files) for index, config in enumerate(configs(count))]
+        # Whatever ends this process, none of them outlives it.
+        files.callback(kill, workers)
         try:
-            failed = wait(workers)
-        except KeyboardInterrupt:
-            end(workers)
-        else:
-            if failed:
+            for index, config in enumerate(configs(count)):
+                workers.append(start(index, config, args, files))
+            if failed := wait(workers):
                 follow(workers)
                 print(blame(failed), file=sys.stderr)
+        except KeyboardInterrupt:
+            end(workers)
         codes = [worker.process.wait() for worker in workers]
     # Of a signal the number is negative.
     return codes[0] if codes[0] > 0 else int(any(codes))
@@ -93,8 +97,9 @@ def start(index: int, config: str, args: Sequence[str], files: contextlib.ExitSt
     said = tempfile.TemporaryFile() if index else None  # noqa: SIM115
     if said:
         files.enter_context(said)
+    quiet = ["--quiet"] if console.quiet else []
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.cli", *args, "--distribute", "multi-worker"],
+        [sys.executable, "-m", "pipeline.cli", *args, "--distribute", "multi-worker", *quiet],
         env={**os.environ, "TF_CONFIG": config},
         stdout=subprocess.DEVNULL if index else None,
         stderr=said,
@@ -154,6 +159,11 @@ def end(workers: Sequence[Worker]) -> None:
     for _ in looks(SECONDS_TO_END):
         if all(worker.process.poll() is not None for worker in workers):
             return
+    kill(workers)
+
+
+def kill(workers: Sequence[Worker]) -> None:
+    """End what still runs, at once."""
     for worker in workers:
         worker.process.kill()
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import fcntl
 import importlib.metadata
 import json
 import platform
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import point, write_json, writing
+from pipeline.files import alone, point, write_json, writing
 from pipeline.recipe import Recipe
 from serving.errors import ConvoyError
 
@@ -103,15 +102,12 @@ class Run:
         Raises:
             ConvoyError: another process is at work on it.
         """
-        # Writable, for shared file systems lock no others.
-        with self.recipe_json.open("r+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+        with alone(self.folder / ".lock", wait=False) as is_alone:
+            if not is_alone:
                 raise ConvoyError(
                     f"{self.folder} is at work: expected a run that no process trains, received "
                     "one that another holds; wait for it, or stop it first."
-                ) from error
+                )
             yield
 
     @contextlib.contextmanager
@@ -133,19 +129,37 @@ def create_run(recipe: Recipe, folder: Path | None = None) -> Run:
     """Make the folder `runs/<recipe>/<timestamp>`, or the one named, with `recipe.json` in it.
 
     Raises:
-        ConvoyError: the folder cannot be written to.
+        ConvoyError: the folder cannot be written to, or another process made it a run meanwhile.
     """
-    if folder is None:
-        folder = recipe.runs / recipe.name / f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}"
-        while folder.exists():
-            folder = folder.with_name(folder.name + "+")
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    run = Run(folder)
-    # Last what makes it a run: before that a killed process leaves nothing to go on with.
-    write_json(run.metrics_json, {"status": "running"})
-    write_json(run.recipe_json, {"recipe": recipe.to_dict(), "provenance": provenance()})
+    run = Run(folder or new_folder(recipe))
+    with run.at_work():
+        if run.recipe_json.exists():
+            raise ConvoyError(
+                f"{run.folder} is a run already: expected a folder to begin one in, received what "
+                "another process began meanwhile; give the same command again to go on with it."
+            )
+        # Last what makes it a run: before that a killed process leaves nothing to go on with.
+        write_json(run.metrics_json, {"status": "running"})
+        write_json(run.recipe_json, {"recipe": recipe.to_dict(), "provenance": provenance()})
     return run
+
+
+def new_folder(recipe: Recipe) -> Path:
+    """Make `runs/<recipe>/<timestamp>`, which no other process gets.
+
+    Raises:
+        ConvoyError: it cannot be written to.
+    """
+    folder = recipe.runs / recipe.name / f"{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}"
+    with writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                folder = folder.with_name(folder.name + "+")
+            else:
+                return folder
 
 
 def point_latest(run: Run) -> None:

@@ -13,12 +13,17 @@ from pipeline.export.verify import load_network, probabilities, require_shippabl
 from pipeline.export.verify import verify as prove
 from pipeline.export.write import write_bundle
 from pipeline.files import whole
-from pipeline.recipe import Recipe
+from pipeline.recipe import Recipe, differences
 from pipeline.run import Run, create_run, point_latest
 from pipeline.task import Classification
-from pipeline.training.checkpoints import require_same
-from pipeline.training.distribution import ALONE, Distribution, lost_workers_named
-from pipeline.training.fit import fit
+from pipeline.training.checkpoints import checkpoints
+from pipeline.training.distribution import (
+    ALONE,
+    Distribution,
+    lost_workers_named,
+    require_same_training,
+)
+from pipeline.training.fit import fit, identity_of
 from pipeline.training.learner import Learner
 from pipeline.training.prepare import prepare
 from serving.bundle import Bundle, digest, open_bundle
@@ -41,6 +46,7 @@ def train(recipe: Recipe, distribution: Distribution = ALONE, folder: Path | Non
         return resume(Run(folder), recipe, distribution)
     console.print(f"Reading {recipe.data.source} ...", soft_wrap=True)
     splits = load(recipe.data)
+    require_same_training(distribution, identity_of(recipe, splits))
     task = Classification(splits.labels)
     learner = prepare(recipe, splits, task, distribution)
     require_convertible(learner, recipe.export.tflite)
@@ -60,7 +66,12 @@ def is_finished(run: Run, recipe: Recipe) -> bool:
     """
     if not run.recipe_json.exists() or run.metrics["status"] != "finished":
         return False
-    require_same(run.recipe.to_dict(), recipe.to_dict())
+    if changed := differences(run.recipe.identity(), recipe.identity()):
+        raise ConvoyError(
+            f"{run.folder} holds a finished training of another recipe: expected the one given "
+            f"now, received others: {changed}; give another folder, or the flags it was trained "
+            "with."
+        )
     require_shippable(open_bundle(run.bundle))
     return True
 
@@ -85,8 +96,10 @@ def resume(run: Run, recipe: Recipe | None = None, distribution: Distribution = 
         )
     wanted = recipe or run.recipe
     splits = load(wanted.data)
+    require_same_training(distribution, identity_of(wanted, splits))
     task = Classification(splits.labels)
-    learner = prepare(wanted, splits, task, distribution)
+    begun = bool(checkpoints(run.checkpoints))
+    learner = prepare(wanted, splits, task, distribution, begun)
     carry_on(run, wanted, learner, splits, task, resume=True)
     return run
 

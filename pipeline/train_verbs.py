@@ -74,7 +74,7 @@ def taken_out(args: Sequence[str], flag: str) -> tuple[str | None, list[str]]:
         ConvoyError: the flag has no value.
     """
     value = flag_value(args, flag)
-    if value is None and flag in args:
+    if value == "" or (value is None and flag in args):
         raise ConvoyError(f"{flag} has no value: expected one after it; give it.")
     pairs = zip(["", *args], args, strict=False)
     return value, [
@@ -110,6 +110,11 @@ def launch(args: Sequence[str]) -> int:
     end = list(args).index("train") if "train" in args else len(args)
     count, rest = taken_out(args[:end], "--workers")
     unknown = [word for word in rest if word != "--"]
+    if any(word.partition("=")[0] == "--distribute" for word in args[end:]):
+        raise ConvoyError(
+            "--distribute does not suit `convoy launch`: expected none, for its processes train "
+            "as multi-worker, received one; leave it out."
+        )
     if count is None or unknown or end == len(args):
         raise ConvoyError(
             "`convoy launch` does not know what to start: expected --workers N and `train ...`, "

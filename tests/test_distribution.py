@@ -172,23 +172,26 @@ def test_devices_of_one_machine_learn_what_one_does(tmp_path, alone, count):
         assert words in refused
 
 
-def test_a_worker_that_dies_is_named_by_the_others_and_one_process_goes_on(tmp_path):
+@pytest.mark.parametrize("dead", [1, 0], ids=["worker", "chief"])
+def test_a_worker_that_dies_is_named_by_the_others_and_one_process_goes_on(tmp_path, dead):
     """And float16 scales its loss by the gradients of all."""
     epochs = 12
     training = {"epochs": epochs, "checkpoint_seconds": 0, "precision": "float16"}
-    chief, other = workers(tmp_path, 2, **training)
+    started = workers(tmp_path, 2, **training)
+    other, left = started[dead], started[1 - dead]
     deadline = time.monotonic() + 200
     while not list(tmp_path.glob("stripes/*/checkpoints/step-*[1-9]*")):
-        assert chief.poll() is None, chief.stderr.read()
+        assert left.poll() is None, left.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.02)
     other.kill()
     killed = time.monotonic()
-    _, said = chief.communicate(timeout=90)
+    _, said = left.communicate(timeout=90)
     other.communicate()
     assert time.monotonic() - killed < 60
-    assert chief.returncode == 2, said
-    assert said.splitlines()[-1].startswith("convoy: worker 0 lost another one: expected 2 workers")
+    assert left.returncode == 2, said
+    words = f"convoy: worker {1 - dead} lost another one: expected 2 workers"
+    assert said.splitlines()[-1].startswith(words)
     assert "Traceback" not in said
 
     (folder,) = (tmp_path / "stripes").iterdir()
@@ -233,6 +236,49 @@ def test_launch_trains_ends_and_goes_on(tmp_path, sent):
     said, errors = second.communicate(timeout=300)
     assert second.returncode == 0, errors
     assert "test accuracy" in said
+
+
+@pytest.mark.slow
+def test_workers_that_would_not_train_the_same_do_not_begin(tmp_path):
+    flags = ["smoke", "--data.folder", REPOSITORY / "data", "--runs", tmp_path]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "pipeline.cli", "train", *flags]
+            + ["--distribute", "multi-worker", "--training.epochs", str(2 + index)],
+            env={**ENVIRONMENT, "TF_CONFIG": config},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index, config in enumerate(launch.configs(2))
+    ]
+    said = [process.communicate(timeout=200)[1] for process in started]
+    assert [process.returncode for process in started] == [2, 2]
+    assert "worker 1 would not train what the chief trains" in said[1]
+    assert "`training.epochs` was 2 and is 3;" in said[1]
+    assert said[0].splitlines()[-1].startswith("convoy: worker 0 lost another one")
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_no_worker_outlives_the_launch(tmp_path):
+    started = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.cli", "launch", "--workers", "2", "train", "smoke"]
+        + ["--data.folder", REPOSITORY / "data", "--runs", tmp_path],
+        env=ENVIRONMENT,
+        stderr=subprocess.DEVNULL,
+    )
+    listed = Path(f"/proc/{started.pid}/task/{started.pid}/children")
+    while len(children := listed.read_text().split()) < 2:
+        time.sleep(0.05)
+    # The second one ends the wait for what the first one asked for.
+    started.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    started.send_signal(signal.SIGTERM)
+    started.wait(timeout=60)
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{child}").exists() for child in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def child_with(parent, words):
@@ -288,6 +334,11 @@ def test_devices_that_there_are_not_get_one_sentence(monkeypatch, kind, replicas
         (["--workers", "2", "evaluate", "runs/latest"], "does not know what to start"),
         (["--workers", "two", "train", "smoke"], "--workers is no count: .* received `two`"),
         (["--workers", "0", "train", "smoke"], "--workers is no count: .* received `0`"),
+        (
+            ["--workers", "2", "train", "smoke", "--distribute", "none"],
+            "--distribute does not suit",
+        ),
+        (["--workers=", "train", "smoke"], "--workers has no value"),
     ],
 )
 def test_launch_refuses_what_it_cannot_start(words, answer):
@@ -301,6 +352,9 @@ def test_a_flag_is_taken_out_with_its_own_value_alone():
     assert taken_out(words, "--replicas") == ("2", left)
     assert taken_out([*left, "--replicas=2"], "--replicas") == ("2", left)
     assert taken_out(left, "--replicas") == (None, left)
+    for empty in (["--run", ""], ["--run="], ["--run"]):
+        with pytest.raises(ConvoyError, match="--run has no value"):
+            taken_out(["smoke", *empty], "--run")
 
 
 def test_launch_gives_every_worker_cores_of_its_own(monkeypatch):

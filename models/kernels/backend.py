@@ -1,5 +1,7 @@
 """Which backend runs, and cutting tensors in the way that suits it."""
 
+import functools
+
 import keras
 from keras import ops
 
@@ -7,6 +9,14 @@ from keras import ops
 def on_tensorflow():
     """Return whether TensorFlow runs what Keras says."""
     return keras.backend.backend() == "tensorflow"
+
+
+@functools.cache
+def has_gpu():
+    """Return whether TensorFlow has a GPU to run on."""
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 def cut(x, bounds):

@@ -5,7 +5,7 @@ import functools
 from keras import ops
 
 from models.geometry import extent, output_sizes, padding_pairs
-from models.kernels.backend import cut, on_tensorflow
+from models.kernels.backend import cut, has_gpu, on_tensorflow
 from models.kernels.small_map import conv_of_small_map, is_small_map
 
 
@@ -34,7 +34,7 @@ def conv(x, kernel, strides, padding, dilation_rate):
         return conv_of_phases(x, kernel, strides, padding, dilation_rate)
     if None in x.shape[1:-1] and (max(strides) > 1 or rank == 3):
         return conv_of_any_size(x, kernel, strides, padding, dilation_rate)
-    if is_small_map(x, kernel, strides, padding, dilation_rate):
+    if not has_gpu() and is_small_map(x, kernel, strides, padding, dilation_rate):
         return conv_of_small_map(x, kernel)
     x, kernel, strides, padding = steady(x, kernel, strides, padding, dilation_rate)
     return native_conv(x, kernel, strides, padding, dilation_rate)

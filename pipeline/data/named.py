@@ -16,6 +16,7 @@ from pipeline.console import console
 from pipeline.data import debian
 from pipeline.data.decode import complete_shape, decode_all, fitting_memory
 from pipeline.data.splits import Examples
+from pipeline.files import alone
 from serving.errors import ConvoyError, nearest
 from serving.image import Shape
 
@@ -39,7 +40,12 @@ def load_named(
     Raises:
         ConvoyError: unknown name, not a labelled image set, or it cannot be fetched.
     """
-    builder = prepared(find_builder(name, folder))
+    builder = find_builder(name, folder)
+    if not builder.data_path.exists():
+        # Processes that train together all come here at once.
+        with alone(folder / f".{name.replace('/', '-')}.lock", wait=True):
+            prepare_once(builder)
+        builder = find_builder(name, folder)
     features = builder.info.features
     own = features["image"].shape
     shape = complete_shape(wanted, own, name)
@@ -82,8 +88,8 @@ def find_builder(name: str, folder: Path) -> Any:
     return builder
 
 
-def prepared(builder: Any) -> Any:
-    """The builder with its data on disk: from before, from the internet, or from Debian.
+def prepare_once(builder: Any) -> None:
+    """Bring a builder's data on disk: from the internet or from Debian, if nobody did before.
 
     Raises:
         ConvoyError: none of these ways is open, or the disk refuses.
@@ -91,7 +97,7 @@ def prepared(builder: Any) -> Any:
     import tensorflow_datasets as tfds
 
     if builder.data_path.exists():
-        return builder
+        return
     console.print(f"Preparing {builder.name} in {builder.data_path}, once ...", soft_wrap=True)
     hosts = {urllib.parse.urlparse(url).hostname for url in builder.url_infos}
     unreachable = first_unreachable(hosts)
@@ -103,7 +109,6 @@ def prepared(builder: Any) -> Any:
             problem = prepare(builder, ways)
     if problem:
         raise ConvoyError(f"cannot prepare `{builder.name}`: {problem}; {remedy(builder.name)}")
-    return builder
 
 
 def prepare(builder: Any, ways: Any = None) -> str | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from models.fold import fold_batch_norm
 from models.routes import refusals
 from pipeline.task import Classification
 from serving.errors import ConvoyError
@@ -67,9 +68,13 @@ def write_tflite(
 
 
 def write_fixed_batch(network: keras.Model, task: Classification, folder: Path) -> None:
-    """Save the network for one image at a time: static shapes make the best TFLite."""
+    """Save the network for one image at a time: static shapes make the best TFLite.
+
+    The converter folds a batch norm into the convolution before it; not through a pool, as we do.
+    """
     import tensorflow as tf
 
+    network = fold_batch_norm(network)
     (image,) = network.inputs
     archive = keras.export.ExportArchive()
     archive.track(network)

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from pipeline.files import remove, whole
+from pipeline.recipe import differences
 from pipeline.training.learner import Learner
 from serving.bundle import digest
 from serving.errors import ConvoyError
@@ -106,7 +107,11 @@ def assign(path: Path, learner: Learner, identity: dict[str, Any]) -> Progress:
         ConvoyError: it is of another recipe or data.
     """
     notes = json.loads((path / NOTES).read_text(encoding="utf-8"))
-    require_same(notes.pop("identity"), identity)
+    if changed := differences(notes.pop("identity"), identity):
+        raise ConvoyError(
+            f"this training cannot go on: expected the recipe it began with, received another: "
+            f"{changed}; leave that as it was, or train anew without --resume."
+        )
     del notes["sha256"], notes["state_sha256"]
     with np.load(path / STATE) as state:
         for name, variable in variables(learner):
@@ -151,31 +156,3 @@ def hash_of(notes: dict[str, Any]) -> str:
     """sha256 of all notes but itself."""
     content = {name: value for name, value in notes.items() if name != "sha256"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def require_same(before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuse to go on with another recipe or other data.
-
-    Raises:
-        ConvoyError: naming every difference.
-    """
-    old, new = dict(flat(before)), dict(flat(now))
-    changed = [
-        f"`{name}` was {old.get(name)!r} and is {new.get(name)!r}"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name)
-    ]
-    if changed:
-        raise ConvoyError(
-            f"this training cannot go on: expected the recipe it began with, received another: "
-            f"{', '.join(changed)}; leave that as it was, or train anew without --resume."
-        )
-
-
-def flat(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested dictionaries, `outer.inner` their names."""
-    for name, value in content.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value

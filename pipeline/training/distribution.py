@@ -16,6 +16,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from pipeline.recipe import differences
 from serving.errors import ConvoyError, nearest
 
 KINDS = ("none", "mirrored", "multi-worker")
@@ -23,8 +24,8 @@ KINDS = ("none", "mirrored", "multi-worker")
 SECONDS_WITHOUT_A_SIGN = 30
 # How long a worker waits for all others to start, and for a sum that one of them holds up.
 SECONDS_TO_START, SECONDS_TO_ADD = 300, 3600
-# The longest path that Linux takes.
-PATH_BYTES = 4096
+# Room for what the chief says: a path, or a recipe in JSON.
+TEXT_BYTES = 2**15
 EXAMPLE = (
     '{"cluster": {"worker": ["one:2222", "two:2222"]}, "task": {"type": "worker", "index": 0}}'
 )
@@ -79,7 +80,7 @@ class Distribution:
 
     def text_of_chief(self, text: str) -> str:
         """What the chief says; every process must call it."""
-        padded = text.encode().ljust(PATH_BYTES)
+        padded = text.encode().ljust(TEXT_BYTES)
         said = self.added_up(*(padded if self.is_chief else bytes(len(padded))))
         return bytes(map(int, said)).decode().rstrip()
 
@@ -234,6 +235,27 @@ def first_line(error: tf.errors.OpError) -> str:
     lines = [line for line in error.message.splitlines() if line.strip()]
     said = [line for line in lines if "abort" in line.lower() or "timeout" in line.lower()]
     return (said or lines or [type(error).__name__])[0].strip()
+
+
+def require_same_training(distribution: Distribution, identity: dict[str, Any]) -> None:
+    """Refuse to train with workers that would not do the same.
+
+    Args:
+        distribution: the devices.
+        identity: of what this worker would train, as plain values for JSON.
+
+    Raises:
+        ConvoyError: the chief would train something else.
+    """
+    if distribution.workers == 1:
+        return
+    of_chief = json.loads(distribution.text_of_chief(json.dumps(identity)))
+    if changed := differences(of_chief, json.loads(json.dumps(identity))):
+        raise ConvoyError(
+            f"worker {distribution.worker} would not train what the chief trains: expected the "
+            f"same recipe, images and precision, received others: {changed}; give all workers the "
+            "same flags and data, and the precision by its name."
+        )
 
 
 def require_same_step(distribution: Distribution, step: int, folder: Path) -> None:

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from models.expand import replay
 from pipeline.training.checkpoints import variables
 from pipeline.training.learner import Learner
 
@@ -73,14 +74,21 @@ def find_culprit(learner: Learner, batch: Batch) -> Culprit:
 
 def culprit_forward(learner: Learner, batch: Batch) -> Culprit | None:
     """The first layer with an output that is not finite; `None` where all are."""
-    layers = learner.layers[1:]
-    probe = keras.Model(learner.input, [layer.output for layer in layers])
-    for layer, output in zip(layers, probe(batch[0], training=True), strict=True):
+    found = []
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if getattr(layer, "_call_has_training_arg", False) and kwargs.get("training") is None:
+            kwargs["training"] = True
+        output = layer(*args, **kwargs)
         for tensor in tf.nest.flatten(output):
             rows = not_finite(tensor)
             if rows.size:
-                return Culprit(f"the output of `{layer.name}`", rows)
-    return None
+                found.append(Culprit(f"the output of `{layer.name}`", rows))
+        return output
+
+    # Not by the layers' own outputs: those of a backbone belong to the network it comes from.
+    replay(learner, tf.cast(batch[0], learner.input.dtype), call)
+    return found[0] if found else None
 
 
 def culprit_backward(learner: Learner, batch: Batch) -> Culprit:

@@ -18,11 +18,10 @@ from pipeline.task import Classification
 from pipeline.training import checkpoints
 from pipeline.training.callbacks import Diverged, ProgressBar, Recorder
 from pipeline.training.checkpoints import Progress
-from pipeline.training.distribution import (
-    require_same_step,
-)
+from pipeline.training.distribution import require_same_step
 from pipeline.training.divergence import NAMED, find_culprit, repeat_until_it_breaks
 from pipeline.training.learner import Learner
+from pipeline.training.precision import choose_precision
 from pipeline.training.prepare import in_float32
 from pipeline.training.replicated import ReplicatedLearner
 from pipeline.training.shares import evaluation_shares, shares_of
@@ -56,7 +55,7 @@ def fit(
     Returns:
         The network under float32, whatever it was trained in.
     """
-    identity = identity_of(recipe, splits, learner)
+    identity = identity_of(recipe, splits)
     state = begin(learner, recipe, splits, run, identity, resume)
     recorder = Recorder(run, state, identity, task.metric, recipe.training.checkpoint_seconds)
     try:
@@ -138,11 +137,10 @@ def batches_from(step: int, recipe: Recipe, splits: Splits) -> tf.data.Dataset:
     return training_batches(splits.train, recipe.data, recipe.seed, step, len(splits.labels))
 
 
-def identity_of(recipe: Recipe, splits: Splits, learner: Learner) -> dict[str, Any]:
-    """What must be the same for a training to go on: all but where files lie."""
-    content = recipe.to_dict()
-    del content["runs"], content["data"]["folder"], content["training"]["checkpoint_seconds"]
-    content["training"]["precision"] = learner.dtype_policy.name
+def identity_of(recipe: Recipe, splits: Splits) -> dict[str, Any]:
+    """What must be the same for a training to go on, and on all machines."""
+    content = recipe.identity()
+    content["training"]["precision"] = choose_precision(recipe.training.precision)
     return {**content, "images": fingerprint(splits.train, splits.validation)}
 
 
@@ -154,22 +152,19 @@ def explain(
     The training is repeated from its last checkpoint, step by step.
     """
     reached = learner.steps_done
+    somewhere = (
+        f"training diverged before step {reached + 1}: expected finite numbers, received one that "
+        "is not; lower --training.learning-rate"
+    )
     if learner.distribution.replicas > 1:
-        return (
-            f"training diverged before step {reached + 1}: expected finite numbers, received one "
-            "that is not; lower --training.learning-rate, or learn where by `convoy train --resume "
-            f"{run.folder}` on one device."
-        )
+        return f"{somewhere}, or learn where by `convoy train --resume {run.folder}` on one device."
     state = checkpoints.restore(run.checkpoints, learner, identity)
     batches = iter(batches_from(state.step, recipe, splits))
     batch = repeat_until_it_breaks(learner, batches, reached - state.step)
     step = state.step = learner.steps_done
     state.epoch = step // learner.steps_per_epoch
     if batch is None:
-        return (
-            f"training diverged before step {reached + 1}: expected finite numbers, received one "
-            "that is not; lower --training.learning-rate."
-        )
+        return f"{somewhere}."
     kept = checkpoints.save(run.checkpoints, learner, state, identity)
     culprit = find_culprit(learner, batch)
     positions = shuffled_positions(len(splits.train), recipe.data, recipe.seed, step)

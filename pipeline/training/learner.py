@@ -67,7 +67,10 @@ class Learner(keras.Model):
         seen = tf.cast(self.step, tf.float32)
         moved = 1 - tf.minimum(self.average, (1 + seen) / (10 + seen))
         for average, weight in zip(self.averages, self.weights, strict=False):
-            average.assign_sub(moved * (average - weight.value))
+            if average.dtype.is_floating:
+                average.assign_sub(moved * (average - weight.value))
+            else:
+                average.assign(weight.value)
         return logs
 
     def make_train_function(self, force=False):
@@ -93,13 +96,17 @@ class Learner(keras.Model):
             count = min(self.steps_per_call, left)
             began = time.perf_counter()
             self.train_steps(batches, tf.constant(count, tf.int64))
-            self.adapt(count / (time.perf_counter() - began))
+            self.adapt(self.agree(count / (time.perf_counter() - began)))
             left -= count
             scores = self.scores()
             for watch in self.watchers:
                 watch(scores)
         # None where a training goes on at the end of an epoch.
         return self.scores() if scores is None else scores
+
+    def agree(self, steps_per_second: float) -> float:
+        """The pace that all processes go by, after each call."""
+        return steps_per_second
 
     def adapt(self, steps_per_second: float) -> None:
         """Choose how many steps the next call takes, at most ten times those of the last."""

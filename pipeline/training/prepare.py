@@ -23,9 +23,15 @@ from serving.errors import ConvoyError
 
 
 def prepare(
-    recipe: Recipe, splits: Splits, task: Classification, distribution: Distribution = ALONE
+    recipe: Recipe,
+    splits: Splits,
+    task: Classification,
+    distribution: Distribution = ALONE,
+    begun: bool = False,
 ) -> Learner:
     """Build and compile the recipe's network in the precision that this machine trains in.
+
+    Where it has `begun` before, its weights come from a checkpoint, whatever they began as.
 
     Raises:
         ConvoyError: the network does not suit the images, a setting does not suit the network, or
@@ -38,7 +44,8 @@ def prepare(
         tf.config.experimental.enable_op_determinism()
     with distribution.scope(), dtype_policy(POLICIES[choose_precision(training.precision)]):
         network = build(recipe, splits)
-        initialize(network, training, recipe.seed, splits.train.images)
+        if not begun:
+            initialize(network, training, recipe.seed, splits.train.images)
         learner = learner_of(network, steps, training.average, distribution)
         learner.compile(
             optimizer=make_optimizer(training, steps * training.epochs, network),

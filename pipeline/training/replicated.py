@@ -82,13 +82,17 @@ class ReplicatedLearner(Learner):
         self.test_steps(batches, tf.constant(self.evaluation_steps, tf.int64))
         return self.get_metrics_result()
 
-    def adapt(self, steps_per_second):
-        # Clocks differ: where each worker chose by its own, they would wait for one another.
+    def agree(self, steps_per_second):
+        """The pace of the chief: clocks differ, and workers would wait for one another.
+
+        Raises:
+            KeyboardInterrupt: one of the workers was told to stop.
+        """
         mine = steps_per_second if self.distribution.is_chief else 0.0
         pace, interrupted = self.distribution.added_up(mine, self.interrupted)
         if interrupted:
             raise KeyboardInterrupt
-        super().adapt(pace)
+        return pace
 
     def scores(self):
         return {name: float(value) for name, value in self.metrics_result().items()}

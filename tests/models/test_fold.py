@@ -76,15 +76,37 @@ def test_a_normalization_stays_where_a_layer_is_applied_twice():
     np.testing.assert_allclose(folded(random((2, 8, 8, 2))), network(random((2, 8, 8, 2))))
 
 
-def test_a_normalization_stays_behind_an_activation_or_a_pool():
+@pytest.mark.parametrize("padding", ["valid", "same", "wide"])
+def test_a_normalization_folds_through_max_pools_unless_its_scale_is_negative(padding):
+    network = chain(
+        IMAGE,
+        layers.Conv2D(4, 3),
+        layers.MaxPool2D(2, 2, padding),
+        keras.layers.MaxPooling2D(1),
+        layers.BatchNorm(),
+    )
+    x, norm = random((3, *IMAGE)), network.layers[-1]
+    gamma, *others = norm.get_weights()
+    norm.set_weights([np.abs(gamma), *others])
+    folded = fold_batch_norm(network)
+    assert norms(folded) == []
+    np.testing.assert_allclose(folded(x), network(x), rtol=1e-5, atol=1e-5)
+    norm.set_weights([np.abs(gamma) - 2 * np.eye(4)[0] * np.abs(gamma), *others])
+    folded = fold_batch_norm(network)
+    assert len(norms(folded)) == 1
+    np.testing.assert_allclose(folded(x), network(x), rtol=1e-5, atol=1e-5)
+
+
+def test_a_normalization_stays_behind_an_activation_or_another_pool():
     network = chain(
         (5,), keras.layers.Dense(4, activation="tanh"), layers.BatchNorm(), layers.Dense(2)
     )
     assert len(norms(fold_batch_norm(network))) == 1
-    assert len(norms(fold_batch_norm(chain(IMAGE, layers.MaxPool2D(), layers.BatchNorm())))) == 1
+    for pools in ([layers.MaxPool2D()], [layers.Conv2D(2, 3), layers.AveragePool2D()]):
+        assert len(norms(fold_batch_norm(chain(IMAGE, *pools, layers.BatchNorm())))) == 1
 
 
-@pytest.mark.parametrize("name", ["lenet", "vgg7", "nin", "googlenet", "resnet8"])
+@pytest.mark.parametrize("name", ["lenet", "vgg7", "nin", "googlenet", "resnet8", "davidnet"])
 def test_a_folded_network_has_no_normalization_and_the_same_logits(name):
     network = classifier(name, width=4)
     before = network.get_weights()

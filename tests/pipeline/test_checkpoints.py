@@ -3,12 +3,14 @@
 import dataclasses
 import json
 import shutil
+from concurrent import futures
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from pipeline import stages
 from pipeline.recipe import Data, Recipe, Training, network
 from pipeline.run import Run, create_run
 from pipeline.task import Classification
@@ -210,3 +212,41 @@ def test_a_run_that_a_process_is_at_work_on_is_left_alone(stopped):
         pass
     with run.at_work():
         pass
+
+
+def test_what_another_process_began_meanwhile_is_not_begun_again(tmp_path):
+    wanted, place = recipe(tmp_path), tmp_path / "place"
+    run = create_run(wanted, place)
+    run.record(mine=1)
+    with pytest.raises(ConvoyError, match="is a run already: .* give the same command again"):
+        create_run(wanted, place)
+    with run.at_work(), pytest.raises(ConvoyError, match="is at work"):
+        create_run(wanted, place)
+    assert run.metrics["mine"] == 1
+
+
+def test_runs_that_begin_in_one_second_get_folders_of_their_own(tmp_path):
+    with futures.ThreadPoolExecutor(8) as pool:
+        runs = list(pool.map(lambda _: create_run(recipe(tmp_path)), range(8)))
+    assert len({run.folder for run in runs}) == 8
+
+
+def test_a_training_goes_on_without_the_run_it_started_from(smoke_recipe, run_copy, monkeypatch):
+    """Its weights are in the checkpoint."""
+    brief = dataclasses.replace(smoke_recipe.training, epochs=1, start_from=run_copy.folder)
+    few = dataclasses.replace(smoke_recipe.data, max_train_images=600, max_test_images=100)
+    wanted = dataclasses.replace(
+        smoke_recipe, data=few, training=brief, runs=run_copy.folder.parent / "runs"
+    )
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "save_network", stop)
+        with pytest.raises(KeyboardInterrupt):
+            stages.train(wanted)
+    (run,) = map(Run, (wanted.runs / wanted.name).iterdir())
+    shutil.rmtree(run_copy.folder)
+    stages.resume(run)
+    assert run.metrics["status"] == "finished"

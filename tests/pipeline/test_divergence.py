@@ -1,5 +1,7 @@
 """What is said of a training that breaks, and what is left of it."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from pipeline.recipe import Data, Network, Recipe, Training, network
 from pipeline.run import create_run
 from pipeline.task import Classification
 from pipeline.training import checkpoints
+from pipeline.training.divergence import find_culprit
 from pipeline.training.fit import fit
 from pipeline.training.prepare import prepare
 from serving.errors import ConvoyError
@@ -133,3 +136,21 @@ def test_weights_that_are_no_numbers_are_never_kept(monkeypatch, tmp_path):
     for path in checkpoints.checkpoints(run.checkpoints):
         with np.load(path / "state.npz") as state:
             assert all(np.isfinite(state[name]).all() for name in state.files)
+
+
+def test_a_layer_of_a_backbone_is_named(tmp_path):
+    splits = stripe_splits()
+    larger = splits.train.images.repeat(3, 1).repeat(3, 2)
+    recipe = Recipe(
+        name="backbone",
+        network=network("backbone", application="MobileNetV2", weights="none", alpha=0.35),
+        training=Training(precision="float32"),
+        runs=tmp_path,
+    )
+    splits = dataclasses.replace(splits, train=dataclasses.replace(splits.train, images=larger))
+    learner = prepare(recipe, splits, Classification(splits.labels))
+    broken = next(layer for layer in learner.layers if layer.name.endswith("_depthwise"))
+    broken.set_weights([np.full_like(weight, np.nan) for weight in broken.get_weights()])
+    culprit = find_culprit(learner, (larger[:4], splits.train.labels[:4]))
+    assert culprit.what == f"the output of `{broken.name}`"
+    assert culprit.rows.tolist() == [0, 1, 2, 3]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.files import point, whole, write_json, write_text
+from pipeline.files import alone, point, whole, write_json, write_text
 from serving.errors import ConvoyError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -285,3 +285,51 @@ def test_a_pointer_makes_the_folder_that_it_lies_in(tmp_path):
     target.mkdir(parents=True)
     point(tmp_path / "runs" / "latest", target)
     assert (tmp_path / "runs" / "latest").resolve() == target
+
+
+COUNT_UP = """
+import sys
+from pathlib import Path
+from pipeline.files import alone
+
+counter, lock = map(Path, sys.argv[1:])
+for _ in range(200):
+    with alone(lock, wait=True) as is_alone:
+        assert is_alone
+        counter.write_text(str(int(counter.read_text()) + 1))
+"""
+
+
+def test_one_process_at_a_time_is_alone_and_its_lock_is_gone_at_the_end(tmp_path):
+    counter, lock = tmp_path / "counter", tmp_path / "place" / "lock"
+    counter.write_text("0")
+    processes = [python(COUNT_UP, counter, lock) for _ in range(4)]
+    for process in processes:
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 0, said
+    assert counter.read_text() == "800"
+    assert not lock.exists()
+
+
+def test_who_does_not_wait_hears_that_another_one_is_alone(tmp_path):
+    lock = tmp_path / "lock"
+    with alone(lock, wait=False) as first, alone(lock, wait=False) as second:
+        assert first
+        assert not second
+    with pytest.raises(ZeroDivisionError), alone(lock, wait=False):
+        1 / 0  # noqa: B018
+    assert not lock.exists()
+
+
+def test_a_killed_process_lets_go(tmp_path):
+    code = "import sys, time; from pathlib import Path; from pipeline.files import alone\n"
+    code += "with alone(Path(sys.argv[1]), wait=True): print('alone', flush=True); time.sleep(60)"
+    lock = tmp_path / "lock"
+    process = python(code, lock)
+    assert process.stdout.readline() == "alone\n"
+    with alone(lock, wait=False) as is_alone:
+        assert not is_alone
+    process.kill()
+    process.communicate()
+    with alone(lock, wait=False) as is_alone:
+        assert is_alone

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.recipe import Data, Recipe, Training, network
+import models
+from pipeline.recipe import Data, Network, Recipe, Training, network
 from pipeline.run import create_run
 from pipeline.task import Classification
 from pipeline.training.fit import batches_from, fit
@@ -125,3 +126,21 @@ def test_the_last_epoch_is_validated_however_seldom_others_are(tmp_path):
     names = rows[0].split(",")
     scores = [dict(zip(names, row.split(","), strict=True))["val_accuracy"] for row in rows[1:]]
     assert [bool(score) for score in scores] == [False, True, True]
+
+
+def test_weights_that_count_are_kept_as_they_are_in_an_average(monkeypatch, tmp_path):
+    """As those of Keras's Normalization, which EfficientNets begin with."""
+
+    def build(input_shape, num_classes):
+        image = keras.Input(input_shape, name="image")
+        x = keras.layers.Flatten()(keras.layers.Normalization()(image))
+        return keras.Model(image, {"logits": keras.layers.Dense(num_classes)(x)})
+
+    monkeypatch.setitem(models.ARCHITECTURES, "normalized", build)
+    wanted = dataclasses.replace(recipe(tmp_path, average=0.5), network=Network("normalized"))
+    learner, batches = learner_of(wanted)
+    learner.train_steps(batches, tf.constant(3, tf.int64))
+    pairs = list(zip(learner.averages, learner.weights, strict=True))
+    (counts,) = [pair for pair in pairs if not pair[0].dtype.is_floating]
+    assert int(counts[0]) == int(counts[1])
+    learner.set_weights([average.numpy() for average in learner.averages])

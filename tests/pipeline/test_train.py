@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from PIL import Image
 
+from pipeline.cli import main
 from serving.bundle import open_bundle
 
 
@@ -85,3 +86,24 @@ def test_the_plots_are_pictures(smoke_run):
 def test_every_route_of_the_bundle_passed_the_gate(smoke_run):
     for route in open_bundle(smoke_run.bundle).manifest.routes:
         assert route.gate.passed, route.gate.reasons
+
+
+def words_of(recipe, *flags):
+    return ["train", "smoke", "--data.folder", str(recipe.data.folder), *flags]
+
+
+def test_a_finished_run_is_found_finished_whatever_else_is_asked_of_it(run_copy, capsys):
+    place, recipe = str(run_copy.folder), run_copy.recipe
+    before = run_copy.metrics_json.read_bytes()
+    same = words_of(recipe, "--run", place)
+    assert main([*same, "--training.checkpoint-seconds", "5"]) == 0
+    assert "test accuracy" in capsys.readouterr().out
+    assert main([*same, "--training.epochs", "9"]) == 2
+    said = capsys.readouterr().err
+    assert "holds a finished training of another recipe" in said
+    assert f"`training.epochs` was {recipe.training.epochs} and is 9;" in said
+    assert main(["train", "--resume", place]) == 2
+    assert "is finished: expected an interrupted" in capsys.readouterr().err
+    assert main([*same, "--resume", place]) == 2
+    assert "--run and --resume contradict each other" in capsys.readouterr().err
+    assert run_copy.metrics_json.read_bytes() == before
