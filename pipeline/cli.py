@@ -8,10 +8,8 @@ from typing import NoReturn
 
 from pipeline.console import console
 from pipeline.verbs import VERBS
-from serving.errors import ConvoyError, nearest
+from serving.errors import INTERRUPTED, ConvoyError, nearest
 from serving.silence import hang_up
-
-INTERRUPTED = 130
 
 
 def script() -> NoReturn:

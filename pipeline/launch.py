@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from pipeline.console import console
+from serving.errors import INTERRUPTED
 
 # After one failed, the others may say by themselves what they miss; then they are told to end.
 SECONDS_TO_FOLLOW, SECONDS_TO_END = 60, 30
@@ -60,23 +61,42 @@ def run_workers(count: int, args: Sequence[str]) -> int:
         args: of `convoy` for each of them, from `train` on.
 
     Returns:
-        0 where all ended well, else the code of the chief, or 1 where that one was ended.
+        0 where all ended well, else the code of the chief; where that one was killed 1, or 130
+        where all were told to end.
     """
     workers: list[Worker] = []
+    killed = 1
     with contextlib.ExitStack() as files:
         # Whatever ends this process, none of them outlives it.
         files.callback(kill, workers)
         try:
-            for index, config in enumerate(configs(count)):
-                workers.append(start(index, config, args, files))
+            with interrupt_held_back():
+                for index, config in enumerate(configs(count)):
+                    workers.append(start(index, config, args, files))
             if failed := wait(workers):
                 follow(workers)
                 print(blame(failed), file=sys.stderr)
         except KeyboardInterrupt:
+            killed = INTERRUPTED
             end(workers)
         codes = [worker.process.wait() for worker in workers]
     # Of a signal the number is negative.
-    return codes[0] if codes[0] > 0 else int(any(codes))
+    return codes[0] if codes[0] > 0 else killed * any(codes)
+
+
+@contextlib.contextmanager
+def interrupt_held_back() -> Iterator[None]:
+    """Raise KeyboardInterrupt at the end, if there was reason to: so all that began is known."""
+    told: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: told.append(1)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if told:
+        raise KeyboardInterrupt
 
 
 def configs(count: int) -> list[str]:
@@ -166,6 +186,8 @@ def kill(workers: Sequence[Worker]) -> None:
     """End what still runs, at once."""
     for worker in workers:
         worker.process.kill()
+    for worker in workers:
+        worker.process.wait()
 
 
 def blame(worker: Worker) -> str:

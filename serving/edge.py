@@ -21,7 +21,7 @@ import numpy as np
 
 from serving.answers import print_answers
 from serving.bundle import DEVICE_ROUTES, MANIFEST, Bundle, open_bundle
-from serving.errors import ConvoyError
+from serving.errors import INTERRUPTED, ConvoyError
 from serving.silence import hang_up, muted
 from serving.tflite import EdgeModel
 
@@ -176,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             hang_up()
             return 0
         except KeyboardInterrupt:
-            return 130
+            return INTERRUPTED
 
 
 if __name__ == "__main__":

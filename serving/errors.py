@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
+# The exit code of what Ctrl-C or SIGTERM ended, as shells have it.
+INTERRUPTED = 130
+
 
 class ConvoyError(Exception):
     """Bad input: one sentence that says what, what was expected, what came, and the remedy."""

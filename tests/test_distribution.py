@@ -274,7 +274,7 @@ def test_no_worker_outlives_the_launch(tmp_path):
     started.send_signal(signal.SIGTERM)
     time.sleep(0.2)
     started.send_signal(signal.SIGTERM)
-    started.wait(timeout=60)
+    assert started.wait(timeout=60) == 130
     deadline = time.monotonic() + 10
     while any(Path(f"/proc/{child}").exists() for child in children):
         assert time.monotonic() < deadline

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.recipe import Recipe
 from pipeline.recipes import (
+    accurate,
     alexnet,
     fashion,
     fast,
@@ -15,6 +16,7 @@ from pipeline.recipes import (
     plain20,
     resnet20,
     smoke,
+    tiny,
     vgg11,
 )
 from serving.errors import ConvoyError, nearest
@@ -22,6 +24,8 @@ from serving.errors import ConvoyError, nearest
 RECIPES = {
     "fashion": fashion.RECIPE,
     "fast": fast.RECIPE,
+    "tiny": tiny.RECIPE,
+    "accurate": accurate.RECIPE,
     "mlp": mlp.RECIPE,
     "lenet": lenet.RECIPE,
     "alexnet": alexnet.RECIPE,
