@@ -1,4 +1,4 @@
-"""The network that learns small images in the fewest seconds.
+"""The network that learns small images in the fewest epochs.
 
 Its first layer is not learned: it whitens patches of 2x2 pixels. Maps are pooled before they are
 normalized, so that three quarters of the work after a convolution falls away, and convolutions
@@ -12,8 +12,9 @@ import numpy as np
 from keras import layers
 
 from models.classifier import classifier, image_input
-from models.layers import BatchNorm, Conv2D, GlobalMaxPool2D, MaxPool2D
+from models.layers import Conv2D, GlobalMaxPool2D, MaxPool2D
 from models.layers.arguments import fraction, positive_int
+from models.norm_relu import norm_relu
 
 # The channels of the three blocks, in units of `width`.
 BLOCKS = (1, 4, 4)
@@ -71,12 +72,6 @@ def whitening_kernel(images):
     return kernel.reshape(PATCH, PATCH, images.shape[-1], -1)
 
 
-def norm_relu(x, name):
-    """Apply batch normalization with short averages, and ReLU."""
-    x = BatchNorm(momentum=MOMENTUM, name=f"{name}_norm")(x)
-    return layers.ReLU(name=f"{name}_relu")(x)
-
-
 def block(x, filters, name):
     """Apply two convolutions; the first one's map is halved before it is normalized."""
     for index in (1, 2):
@@ -86,7 +81,7 @@ def block(x, filters, name):
         x = conv(x)
         if index == 1:
             x = MaxPool2D(name=f"{name}_pool")(x)
-        x = norm_relu(x, f"{name}_{index}")
+        x = norm_relu(x, f"{name}_{index}", momentum=MOMENTUM)
     return x
 
 

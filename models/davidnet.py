@@ -1,4 +1,4 @@
-"""Few wide stages that train fast: the network of David Page's entries to DAWNBench, generalized.
+"""Few wide stages that train fast, after David Page's entries to DAWNBench.
 
 Each stage halves the maps right after its first convolution, before batch norm and ReLU: as good
 as halving after them, for a quarter of their work. Shortcuts lead past one convolution each.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import cli, stages
+from pipeline.bench_verbs import BENCHMARKS
 from pipeline.flags import flag_names
 from pipeline.recipe import network
 from pipeline.recipes import RECIPES
@@ -18,8 +19,13 @@ PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")])
 
 
 @pytest.fixture(params=PAGES, ids=lambda page: page.name)
-def page(request):
-    return request.param.read_text()
+def path(request):
+    return request.param
+
+
+@pytest.fixture
+def page(path):
+    return path.read_text()
 
 
 def code(page):
@@ -29,6 +35,15 @@ def code(page):
 
 def test_every_verb_exists(page):
     assert set(re.findall(r"\bconvoy ([a-z]+)\b", code(page))) <= set(cli.VERBS)
+
+
+def test_every_benchmark_exists(page):
+    assert set(re.findall(r"\bconvoy bench ([a-z]+)\b", code(page))) <= set(BENCHMARKS)
+
+
+def test_every_recipe_has_a_row():
+    rows = re.findall(r"^\| `(\w+)` \|", (REPOSITORY / "docs/recipes.md").read_text(), re.MULTILINE)
+    assert set(RECIPES) <= set(rows)
 
 
 def test_every_recipe_exists(page):
@@ -47,9 +62,17 @@ def test_every_make_target_exists(page):
     assert set(re.findall(r"\bmake ([a-z-]+)\b", code(page))) <= set(targets)
 
 
-def test_every_link_inside_the_project_leads_somewhere(page):
-    for target in re.findall(r"\]\((?!http)([^)#]+)", page):
-        assert (REPOSITORY / target).exists() or (REPOSITORY / "docs" / target).exists()
+def test_every_link_inside_the_project_leads_somewhere(path, page):
+    for target, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", page):
+        found = path.parent / target if target else path
+        assert found.exists()
+        assert not anchor or anchor in anchors(found.read_text())
+
+
+def anchors(page):
+    """What a link may name in a page: its headings, as GitHub writes them."""
+    headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
 
 
 @pytest.mark.slow
