@@ -3,6 +3,7 @@
 Run as a script this file is one of the processes.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -168,6 +170,7 @@ def test_devices_of_one_machine_learn_what_one_does(tmp_path, alone, count):
     facts = json.loads(said.splitlines()[-1])
     for name, difference in facts["norm"].items():
         assert difference < 1e-5, name
+    assert len(set(facts["dropped"])) == 2 * count
     for refused, words in zip(facts["refused"], ["divide evenly", "too few valid"], strict=True):
         assert words in refused
 
@@ -430,6 +433,20 @@ def norm_differences(strategy):
     return {name: float(value) for name, value in found.items()}
 
 
+def dropped(wanted, distribution):
+    """Which units each device drops in one step and in the next, as text."""
+    splits = stripe_splits()
+    some = dataclasses.replace(wanted, network=network("lenet", width=3, dropout_rate=0.5))
+    learner = prepare(some, splits, Classification(splits.labels), distribution)
+    layer = next(each for each in learner.layers if isinstance(each, keras.layers.Dropout))
+
+    @tf.function
+    def step():
+        return distribution.strategy.run(lambda: layer(tf.ones((1, 64)), training=True))
+
+    return [str(np.sign(each)) for _ in range(2) for each in numbers(distribution.strategy, step())]
+
+
 def numbers(strategy, value):
     """What the replicas of this process hold."""
     return [each.numpy() for each in strategy.experimental_local_results(value)]
@@ -463,6 +480,7 @@ def main():
         facts = {
             "norm": norm_differences(strategy),
             "refused": list(refusals(distribution)),
+            "dropped": dropped(wanted, distribution),
         }
         print(json.dumps(facts))
 
