@@ -19,12 +19,10 @@ def sabotaged(run_copy, smoke_splits):
     """A run whose bundle was exported from weights that changed after training."""
     network = keras.saving.load_model(run_copy.network)
     generator = np.random.default_rng(0)
-    network.set_weights(
-        [
-            weight + generator.standard_normal(weight.shape) * weight.std()
-            for weight in network.get_weights()
-        ]
-    )
+    # Not the variances of norms, which would fall below zero.
+    for weight in network.trainable_weights:
+        values = keras.ops.convert_to_numpy(weight)
+        weight.assign(values + generator.standard_normal(values.shape) * values.std())
     write_bundle(run_copy, network, smoke_splits, Classification(smoke_splits.labels))
     return run_copy
 
