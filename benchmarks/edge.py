@@ -4,6 +4,7 @@ Every measurement is a fresh process, from its spawn to its printed answer. The 
 take turns, so that a busy moment of the machine meets both.
 """
 
+import functools
 import json
 import os
 import subprocess
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from benchmarks.pairs import ratios, require_pairs, said, spread, surroundings
+from benchmarks.pairs import in_turn, ratios, require_pairs, said, spread, surroundings
 from serving.bundle import Bundle, open_bundle
 from serving.errors import ConvoyError
 
@@ -120,13 +121,14 @@ def run(bundle: Path, pairs: int = 10) -> dict[str, Any]:
         image = Path(folder) / "image.png"
         write_image(opened.manifest.input.shape, image)
         ours, theirs = commands(opened, image)
-        # The first of each only brings its files into memory.
-        samples = [(measure(ours), measure(theirs)) for _ in range(pairs + 1)][1:]
-    edge, tensorflow = map(list, zip(*samples, strict=True))
+        sides = {"convoy-edge": ours, "TensorFlow": theirs}
+        edge, tensorflow = in_turn(
+            {name: functools.partial(measure, command) for name, command in sides.items()}, pairs
+        ).values()
     return {
         "bundle": str(opened.folder),
         "pairs": pairs,
-        "same_answer": all(our.answer == their.answer for our, their in samples),
+        "same_answer": [each.answer for each in edge] == [each.answer for each in tensorflow],
         "seconds": summary(edge, tensorflow, "seconds"),
         "megabytes": summary(edge, tensorflow, "megabytes"),
         **surroundings(before),

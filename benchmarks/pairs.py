@@ -6,11 +6,13 @@ import statistics
 import textwrap
 from collections.abc import Callable
 from importlib import metadata
-from typing import Any
+from typing import Any, TypeVar
 
+from pipeline.console import progress
 from pipeline.launch import share_of_cores
 from serving.errors import ConvoyError
 
+Figure = TypeVar("Figure")
 PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "tflite-runtime", "numpy", "pillow")
 
 
@@ -33,11 +35,16 @@ def spread(values: list[float]) -> dict[str, float]:
     return {"median": median, "lower": lower, "upper": upper, "minimum": min(values)}
 
 
-def in_turn(turns: dict[str, Callable[[], float]], pairs: int) -> dict[str, list[float]]:
-    """What each side gives, in as many turns."""
-    # The first turn compiles.
-    _, *found = [{name: turn() for name, turn in turns.items()} for _ in range(pairs + 1)]
-    return {name: [each[name] for each in found] for name in turns}
+def in_turn(sides: dict[str, Callable[[], Figure]], pairs: int) -> dict[str, list[Figure]]:
+    """What each side gives, in as many turns; one more before them compiles and reads files."""
+    found = {name: [] for name in sides}
+    with progress("measuring", len(sides) * (pairs + 1)) as advance:
+        for _ in range(pairs + 1):
+            for name, measure in sides.items():
+                advance(0, note=name)
+                found[name].append(measure())
+                advance()
+    return {name: figures[1:] for name, figures in found.items()}
 
 
 def ratios(above: list[float], below: list[float]) -> dict[str, float]:

@@ -14,6 +14,7 @@ import os
 import tempfile
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from keras import layers
 
 from benchmarks.pairs import said, surroundings
 from benchmarks.sides import image_by_image
+from pipeline.console import progress
 from pipeline.data.sources import load
 from pipeline.data.splits import Examples, Splits
 from pipeline.recipe import Recipe
@@ -58,18 +60,19 @@ def right(model: keras.Model, examples: Examples) -> float:
 class StopAt(keras.callbacks.Callback):
     """Ends a training that is as good on the test split as was asked for.
 
-    `seconds` is what the looks took.
+    `seconds` is what the looks took, `advance` moves a progress bar on by an epoch.
     """
 
-    def __init__(self, target: float, examples: Examples):
+    def __init__(self, target: float, examples: Examples, advance: Callable[..., None]):
         super().__init__()
-        self.target, self.examples = target, examples
+        self.target, self.examples, self.advance = target, examples, advance
         self.seconds, self.best = 0.0, 0.0
 
     def on_epoch_end(self, epoch, logs=None):
         began = time.perf_counter()
         self.best = max(self.best, right(self.model, self.examples))
         self.model.stop_training = self.best >= self.target
+        self.advance(note=f"stock Keras, epoch {epoch + 1}: best test accuracy {self.best:.2%}")
         self.seconds += time.perf_counter() - began
 
 
@@ -84,17 +87,18 @@ def stock(splits: Splits, target: float, seed: int) -> dict[str, Any]:
         metrics=["accuracy"],
     )
     slower = keras.callbacks.ReduceLROnPlateau(patience=2, factor=0.3)
-    looks = StopAt(target, splits.test)
-    history = model.fit(
-        image_by_image(splits.train, BATCH, most=1),
-        steps_per_epoch=len(splits.train) // BATCH,
-        validation_data=(splits.validation.images.astype("float32"), splits.validation.labels),
-        epochs=MOST_EPOCHS,
-        callbacks=[slower, looks],
-        # The data set shuffles by itself.
-        shuffle=False,
-        verbose=0,  # pyright: ignore
-    ).history
+    with progress("training", MOST_EPOCHS) as advance:
+        looks = StopAt(target, splits.test, advance)
+        history = model.fit(
+            image_by_image(splits.train, BATCH, most=1),
+            steps_per_epoch=len(splits.train) // BATCH,
+            validation_data=(splits.validation.images.astype("float32"), splits.validation.labels),
+            epochs=MOST_EPOCHS,
+            callbacks=[slower, looks],
+            # The data set shuffles by itself.
+            shuffle=False,
+            verbose=0,  # pyright: ignore
+        ).history
     seconds = time.perf_counter() - began - looks.seconds
     return {
         "seconds": seconds,

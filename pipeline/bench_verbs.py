@@ -1,7 +1,8 @@
-"""`convoy bench BENCHMARK`: what each takes and does."""
+"""`convoy bench BENCHMARK`: a dataclass for each, its fields the flags, `run` what it does."""
 
 import dataclasses
 import functools
+import importlib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -15,14 +16,16 @@ from pipeline.flags import parse
 from serving.errors import ConvoyError, nearest
 from serving.silence import muted
 
+# TensorFlow takes seconds to import, so each benchmark imports what it needs.
 
-def rendered(result: dict[str, Any], table: Callable[[dict[str, Any]], str], as_json: bool) -> str:
-    """What a benchmark measured, for people or for programs."""
-    return json.dumps(result, indent=2) if as_json else table(result)
+
+def show(result: dict[str, Any], table: Callable[[dict[str, Any]], str], as_json: bool) -> None:
+    """Print what a benchmark measured, for people or for programs."""
+    print(json.dumps(result, indent=2) if as_json else table(result))
 
 
 @dataclass(frozen=True)
-class EdgeOptions:
+class Edge:
     """Cold start and memory of a device, against loading TensorFlow."""
 
     bundle: tyro.conf.Positional[Path]
@@ -32,18 +35,14 @@ class EdgeOptions:
     json: bool = False
     """Print the figures as JSON."""
 
+    def run(self) -> None:
+        from benchmarks import edge
 
-def bench_edge(args: Sequence[str]) -> None:
-    """Cold start and memory of a device, against loading TensorFlow."""
-    options = parse(EdgeOptions, args, "convoy bench edge")
-    from benchmarks import edge
-
-    result = edge.run(options.bundle, options.pairs)
-    print(rendered(result, edge.table, options.json))
+        show(edge.run(self.bundle, self.pairs), edge.table, self.json)
 
 
 @dataclass(frozen=True)
-class LayersOptions:
+class Layers:
     """Speed of our layers, beside those of Keras."""
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
@@ -53,21 +52,52 @@ class LayersOptions:
     json: bool = False
     """Print the figures as JSON."""
 
-
-def bench_layers(args: Sequence[str]) -> None:
-    """Speed of our layers, beside those of Keras."""
-    options = parse(LayersOptions, args, "convoy bench layers")
-    with muted():
+    def run(self) -> None:
         from benchmarks import layers
 
-        show = (lambda line: None) if options.json else functools.partial(print, flush=True)
-        result = layers.run(options.names, options.pairs, show)
-    if options.json:
-        print(json.dumps(result, indent=2))
+        say = (lambda line: None) if self.json else functools.partial(print, flush=True)
+        result = layers.run(self.names, self.pairs, say)
+        if self.json:
+            print(json.dumps(result, indent=2))
 
 
 @dataclass(frozen=True)
-class TargetOptions:
+class Input:
+    """Whether the input or the step of a recipe is what its training waits for."""
+
+    recipe: tyro.conf.Positional[str]
+    """A recipe by name, or your own .py."""
+    pairs: int = 10
+    """How often all sides are measured, in turn."""
+    json: bool = False
+    """Print the figures as JSON."""
+
+    def run(self) -> None:
+        from benchmarks import input as benchmark
+        from pipeline.recipes import find_recipe
+
+        show(benchmark.run(find_recipe(self.recipe), self.pairs), benchmark.table, self.json)
+
+
+@dataclass(frozen=True)
+class Train:
+    """Speed of training, beside stock Keras and PyTorch."""
+
+    pairs: int = 10
+    """How often all sides are measured, in turn."""
+    python: str = sys.executable
+    """Of an environment that has PyTorch, where this one has not."""
+    json: bool = False
+    """Print the figures as JSON."""
+
+    def run(self) -> None:
+        from benchmarks import train
+
+        show(train.run(self.pairs, self.python), train.table, self.json)
+
+
+@dataclass(frozen=True)
+class Target:
     """Time until Fashion-MNIST is answered with a given accuracy, beside stock Keras."""
 
     recipe: tyro.conf.Positional[str] = "fast"
@@ -79,88 +109,16 @@ class TargetOptions:
     json: bool = False
     """Print the figures as JSON."""
 
-
-def bench_target(args: Sequence[str]) -> None:
-    """Time until Fashion-MNIST is answered with a given accuracy, beside stock Keras."""
-    options = parse(TargetOptions, args, "convoy bench target")
-    with muted():
+    def run(self) -> None:
         from benchmarks import target
         from pipeline.recipes import find_recipe
 
-        result = target.run(find_recipe(options.recipe), options.target, options.seeds)
-    print(rendered(result, target.table, options.json))
+        result = target.run(find_recipe(self.recipe), self.target, self.seeds)
+        show(result, target.table, self.json)
 
 
 @dataclass(frozen=True)
-class DegradationOptions:
-    """Training error of deep networks with and without shortcuts."""
-
-    images: int = 10_000
-    """Training images."""
-    epochs: int = 12
-    """Passes over them."""
-    seed: int = 0
-    """Of initial weights and shuffling."""
-    folder: Path = Path("runs/degradation")
-    """Where runs, figures and the plot are written."""
-
-
-def bench_degradation(args: Sequence[str]) -> None:
-    """Training error of deep networks with and without shortcuts."""
-    options = parse(DegradationOptions, args, "convoy bench degradation")
-    with muted():
-        from benchmarks import degradation
-
-    print(degradation.table(degradation.run(**dataclasses.asdict(options))))
-
-
-@dataclass(frozen=True)
-class InputOptions:
-    """Whether the input or the step of a recipe is what its training waits for."""
-
-    recipe: tyro.conf.Positional[str]
-    """A recipe by name, or your own .py."""
-    pairs: int = 10
-    """How often all sides are measured, in turn."""
-    json: bool = False
-    """Print the figures as JSON."""
-
-
-def bench_input(args: Sequence[str]) -> None:
-    """Whether the input or the step of a recipe is what its training waits for."""
-    options = parse(InputOptions, args, "convoy bench input")
-    with muted():
-        from benchmarks import input as benchmark
-        from pipeline.recipes import find_recipe
-
-        result = benchmark.run(find_recipe(options.recipe), options.pairs)
-    print(rendered(result, benchmark.table, options.json))
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """Speed of training, beside stock Keras and PyTorch."""
-
-    pairs: int = 10
-    """How often all sides are measured, in turn."""
-    python: str = sys.executable
-    """Of an environment that has PyTorch, where this one has not."""
-    json: bool = False
-    """Print the figures as JSON."""
-
-
-def bench_train(args: Sequence[str]) -> None:
-    """Speed of training, beside stock Keras and PyTorch."""
-    options = parse(TrainOptions, args, "convoy bench train")
-    with muted():
-        from benchmarks import train
-
-        result = train.run(options.pairs, options.python)
-    print(rendered(result, train.table, options.json))
-
-
-@dataclass(frozen=True)
-class ScalingOptions:
+class Scaling:
     """Speed of several processes that train together, beside one."""
 
     recipe: tyro.conf.Positional[str] = "resnet20"
@@ -172,35 +130,53 @@ class ScalingOptions:
     json: bool = False
     """Print the figures as JSON."""
 
-
-def bench_scaling(args: Sequence[str]) -> None:
-    """Speed of several processes that train together, beside one."""
-    options = parse(ScalingOptions, args, "convoy bench scaling")
-    with muted():
+    def run(self) -> None:
         from benchmarks import scaling
 
-        result = scaling.run(options.recipe, options.workers, options.pairs)
-    print(rendered(result, scaling.table, options.json))
+        show(scaling.run(self.recipe, self.workers, self.pairs), scaling.table, self.json)
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """Training error of deep networks with and without shortcuts."""
+
+    images: int = 10_000
+    """Training images."""
+    epochs: int = 12
+    """Passes over them."""
+    seed: int = 0
+    """Of initial weights and shuffling."""
+    folder: Path = Path("runs/degradation")
+    """Where runs, figures and the plot are written."""
+
+    def run(self) -> None:
+        from benchmarks import degradation
+
+        print(degradation.table(degradation.run(**dataclasses.asdict(self))))
 
 
 BENCHMARKS = {
-    "edge": bench_edge,
-    "layers": bench_layers,
-    "input": bench_input,
-    "train": bench_train,
-    "target": bench_target,
-    "scaling": bench_scaling,
-    "degradation": bench_degradation,
+    "edge": Edge,
+    "layers": Layers,
+    "input": Input,
+    "train": Train,
+    "target": Target,
+    "scaling": Scaling,
+    "degradation": Degradation,
 }
 
 
 def bench(args: Sequence[str]) -> None:
     """Measure on this machine, beside what one would use instead: `convoy bench edge BUNDLE`."""
-    name, *rest = args or [""]
+    name, *flags = args or [""]
     if name in ("-h", "--help"):
-        lines = [f"  {each:12} {run.__doc__}" for each, run in BENCHMARKS.items()]
+        lines = [f"  {each:12} {kind.__doc__}" for each, kind in BENCHMARKS.items()]
         print("\n".join(["usage: convoy bench BENCHMARK [flags]", "", *lines]))
         return
     if name not in BENCHMARKS:
         raise ConvoyError(f"unknown benchmark `{name}`: {nearest(name, BENCHMARKS)}")
-    BENCHMARKS[name](rest)
+    benchmark = parse(BENCHMARKS[name], flags, f"convoy bench {name}")
+    with muted():
+        # TensorFlow's words while it loads, not the progress that a benchmark shows.
+        importlib.import_module(f"benchmarks.{name}")
+    benchmark.run()
