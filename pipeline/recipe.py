@@ -8,7 +8,6 @@ import functools
 import inspect
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -316,22 +315,3 @@ class Recipe(Ranged):
             seed=content["seed"],
             runs=Path(content["runs"]),
         )
-
-
-def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """What was changed in a recipe or its data, in words; nothing where all is the same."""
-    old, new = dict(flat(before)), dict(flat(now))
-    return ", ".join(
-        f"`{name}` was {old.get(name)!r} and is {new.get(name)!r}"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name)
-    )
-
-
-def flat(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested dictionaries, `outer.inner` their names."""
-    for name, value in content.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value

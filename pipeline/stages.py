@@ -7,13 +7,14 @@ import keras
 from pipeline.console import console
 from pipeline.data.sources import load
 from pipeline.data.splits import Splits
+from pipeline.differences import differences
 from pipeline.evaluate import evaluate as measure
 from pipeline.export.tflite import require_convertible
 from pipeline.export.verify import load_network, probabilities, require_shippable
 from pipeline.export.verify import verify as prove
 from pipeline.export.write import write_bundle
 from pipeline.files import whole
-from pipeline.recipe import Recipe, differences
+from pipeline.recipe import Recipe
 from pipeline.run import Run, create_run, point_latest
 from pipeline.task import Classification
 from pipeline.training.checkpoints import checkpoints

@@ -12,8 +12,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from pipeline.differences import differences
 from pipeline.files import remove, whole
-from pipeline.recipe import differences
 from pipeline.training.learner import Learner
 from serving.bundle import digest
 from serving.errors import ConvoyError

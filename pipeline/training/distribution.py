@@ -16,7 +16,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipeline.recipe import differences
+from pipeline.differences import differences
 from serving.errors import ConvoyError, nearest
 
 KINDS = ("none", "mirrored", "multi-worker")
