@@ -79,6 +79,8 @@ def diagnose(recipe: Recipe, splits: Any, pairs: int) -> dict[str, Any]:
 
     def train(iterator: Iterator, count: int) -> None:
         learner.train_steps(iterator, tf.constant(count, tf.int64))
+        # Waits for a GPU, which only took the work.
+        learner.scores()
 
     batch_size = min(recipe.data.batch_size, len(splits.train))
     found = rates_in_turn(

@@ -54,8 +54,11 @@ def ratios(above: list[float], below: list[float]) -> dict[str, float]:
 
 def surroundings(before: tuple[float, float, float]) -> dict[str, Any]:
     """The machine, its load `before` and now, and the versions of what was measured."""
+    cores = len(share_of_cores(0, 1)) or os.cpu_count()
     return {
-        "cores": len(share_of_cores(0, 1)) or os.cpu_count(),
+        "cores": cores,
+        # Of each operation, where its library is not told otherwise.
+        "threads": int(os.environ.get("OMP_NUM_THREADS") or cores or 1),
         "load_average": {"before": before, "after": os.getloadavg()},
         "versions": versions(),
     }
@@ -92,7 +95,7 @@ def said(result: dict[str, Any]) -> str:
     """The surroundings in words."""
     load = result["load_average"]
     return (
-        f"{result['cores']} cores, load {load['before'][0]:.1f} before and "
-        f"{load['after'][0]:.1f} after; "
+        f"{result['cores']} cores, {result['threads']} threads, load {load['before'][0]:.1f} "
+        f"before and {load['after'][0]:.1f} after; "
         + ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     )

@@ -4,6 +4,7 @@ All take the same steps of the same batches, of random images; the processes are
 each turn, and add up their gradients as workers on several machines do.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -26,18 +27,23 @@ def images_per_second(recipe: str, workers: int) -> float:
     command = [sys.executable, "-m", "benchmarks.scaling", recipe]
     cores = share_of_cores(0, 1)
     processes = []
-    for core, config in zip(cores, configs(workers), strict=False):
-        environment = {**os.environ, "TF_CONFIG": config if workers > 1 else ""}
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        keep_to([core], process.pid)
-        processes.append(process)
-    answers = [process.communicate()[0] for process in processes]
+    with contextlib.ExitStack() as opened:
+        for core, config in zip(cores, configs(workers), strict=False):
+            environment = {**os.environ, "TF_CONFIG": config if workers > 1 else ""}
+            process = opened.enter_context(
+                subprocess.Popen(
+                    command,
+                    env=environment,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    text=True,
+                )
+            )
+            # Whoever interrupts the benchmark ends them all.
+            opened.callback(process.kill)
+            keep_to([core], process.pid)
+            processes.append(process)
+        answers = [process.communicate()[0] for process in processes]
     if any(process.returncode for process in processes):
         raise ConvoyError(
             f"a process of the benchmark failed: expected {workers} to train `{recipe}`, received "
@@ -49,14 +55,25 @@ def images_per_second(recipe: str, workers: int) -> float:
 
 def train(recipe_name: str) -> float:
     """Images per second of this process, together with those that `TF_CONFIG` names."""
-    from benchmarks.train import noise, trainer
+    import tensorflow as tf
+
+    from benchmarks.train import learner_of, noise
     from pipeline.recipes import find_recipe
     from pipeline.training.distribution import make_distribution
+    from pipeline.training.shares import shares_of
 
     # Before anything else that TensorFlow does.
     distribution = make_distribution("multi-worker" if os.environ["TF_CONFIG"] else "none")
     recipe = find_recipe(recipe_name)
-    take_steps = trainer(recipe, noise(28, STEPS), distribution)
+    learner, batches = learner_of(recipe, noise(28, STEPS), distribution)
+    learner.make_train_function()
+    iterator = iter(shares_of(batches, distribution))
+
+    def take_steps(count: int) -> None:
+        learner.train_steps(iterator, tf.constant(count, tf.int64))
+        # Waits for them.
+        learner.scores()
+
     take_steps(WARM_UP)
     distribution.wait_for_all()
     began = time.perf_counter()
@@ -64,7 +81,7 @@ def train(recipe_name: str) -> float:
     return STEPS * recipe.data.batch_size / (time.perf_counter() - began)
 
 
-def run(recipe: str, workers: int = 2, pairs: int = 5) -> dict[str, Any]:
+def run(recipe: str, workers: int = 2, pairs: int = 10) -> dict[str, Any]:
     """Measure one process and `workers` in turn.
 
     Args:
@@ -75,7 +92,7 @@ def run(recipe: str, workers: int = 2, pairs: int = 5) -> dict[str, Any]:
     Raises:
         ConvoyError: too few pairs, workers or cores.
     """
-    require_pairs(pairs, steady=5)
+    require_pairs(pairs, steady=10)
     cores = len(share_of_cores(0, 1))
     if not 2 <= workers <= cores:
         raise ConvoyError(

@@ -27,8 +27,8 @@ from pipeline.recipe import Data, Recipe, Training, network
 from pipeline.task import Classification
 from pipeline.training.distribution import ALONE, Distribution
 from pipeline.training.fit import batches_from
+from pipeline.training.learner import Learner
 from pipeline.training.prepare import dtype_policy, prepare
-from pipeline.training.shares import shares_of
 from serving.errors import ConvoyError
 
 # Enough steps that what `fit` sets up and takes down at each call hardly counts.
@@ -93,34 +93,28 @@ def under_learner(architecture: str, images: Examples, precision: Any, **options
         data=Data(batch_size=BATCH, flip="none", shift=0),
         training=Training(precision=precision, learning_rate=0.1, epochs=10**6),
     )
-    train = trainer(recipe, images)
+    learner, batches = learner_of(recipe, images)
 
     def turn() -> float:
+        learner.epoch = learner.steps_done // learner.steps_per_epoch
         began = time.perf_counter()
-        train(len(images) // BATCH)
+        # To Keras our epoch is one step.
+        learner.fit(batches, steps_per_epoch=1, shuffle=False, verbose=0)  # pyright: ignore
         return len(images) / (time.perf_counter() - began)
 
     return turn
 
 
-def trainer(
+def learner_of(
     recipe: Recipe, images: Examples, distribution: Distribution = ALONE
-) -> Callable[[int], None]:
-    """Return what takes so many steps of a recipe on images in memory, and waits for them."""
+) -> tuple[Learner, tf.data.Dataset]:
+    """A recipe's learner, built, and its batches of images in memory."""
     labels = tuple(str(label) for label in range(10))
     splits = Splits(images, images, images, labels)
     learner = prepare(recipe, splits, Classification(labels), distribution)
     batches = batches_from(0, recipe, splits)
     learner.build_for(batches.element_spec)
-    learner.make_train_function()
-    iterator = iter(shares_of(batches, distribution))
-
-    def train(steps: int) -> None:
-        learner.reset_metrics()
-        learner.train_steps(iterator, tf.constant(steps, tf.int64))
-        learner.scores()
-
-    return train
+    return learner, batches
 
 
 def resnet20_turn(images: Examples, precision: Any) -> Turn:

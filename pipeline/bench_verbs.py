@@ -125,7 +125,7 @@ class Scaling:
     """What they train, by name or as your own .py; on random images of 28x28."""
     workers: int = 2
     """How many processes, each on a core of its own."""
-    pairs: int = 5
+    pairs: int = 10
     """How often both sides are measured, in turn."""
     json: bool = False
     """Print the figures as JSON."""

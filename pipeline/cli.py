@@ -46,12 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except ConvoyError as error:
         return complain(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return complain(
-            "interrupted; no file is left half-written, and a training goes on with "
-            "`convoy train --resume RUN`",
-            INTERRUPTED,
-        )
+    except KeyboardInterrupt as stop:
+        # A training says how it goes on.
+        words = ["interrupted", "no file is left half-written", *map(str, stop.args)]
+        return complain("; ".join(words), INTERRUPTED)
     except OSError as error:
         return complain(
             f"the system refuses {error.filename or 'a file'}: {error.strerror or error}.", 2

@@ -106,19 +106,28 @@ def locked(lock: Path, wait: bool) -> TextIO:
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn a refusal to write `path`, by the system or a library, into one sentence."""
+def writing(path: Path, also: type[Exception] = OSError) -> Iterator[None]:
+    """Turn a refusal to write `path`, by the system or a library, into one sentence.
+
+    Args:
+        path: the file or folder.
+        also: errors that here can mean nothing else.
+
+    Raises:
+        ConvoyError: the refusal.
+    """
     try:
         yield
     except ConvoyError:
         raise
     except Exception as error:
         # TensorFlow and HDF5 have errors of their own for a full disk.
-        if not isinstance(error, OSError) and not is_full(path):
+        if not isinstance(error, (OSError, also)) and not is_full(path):
             raise
         # HDF5 keeps the number, but puts pages of its own into the text.
         number = getattr(error, "errno", None)
-        reason = os.strerror(number) if number else "No space left on device"
+        said = "No space left on device" if is_full(path) else str(error).partition("\n")[0]
+        reason = os.strerror(number) if number else said
         raise ConvoyError(
             f"cannot write {path}: expected a writable folder with free space, received "
             f"`{reason}`; free some space or choose another folder."

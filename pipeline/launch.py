@@ -67,7 +67,7 @@ def run_workers(count: int, args: Sequence[str]) -> int:
     workers: list[Worker] = []
     killed = 1
     with contextlib.ExitStack() as files:
-        # Whatever ends this process, none of them outlives it.
+        # Whatever ends this process, but a SIGKILL, none of them outlives it.
         files.callback(kill, workers)
         try:
             with interrupt_held_back():

@@ -52,6 +52,11 @@ class Run:
         return self.folder / "model.keras"
 
     @property
+    def last_good(self) -> Path:
+        """The network as it was before a step that gave no finite numbers."""
+        return self.folder / "last_good.keras"
+
+    @property
     def bundle(self) -> Path:
         """The exported bundle."""
         return self.folder / "bundle"
@@ -117,10 +122,14 @@ class Run:
         try:
             yield
         except BaseException as error:
-            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            is_interrupt = isinstance(error, KeyboardInterrupt)
             # Where the disk is full this cannot be written either; the first error matters.
             with contextlib.suppress(ConvoyError):
+                status = "interrupted" if is_interrupt else "failed"
                 self.record(status=status, reason=str(error).partition("\n")[0])
+            if is_interrupt:
+                way = f"go on with `convoy train --resume {self.folder}`"
+                raise KeyboardInterrupt(way) from None
             raise
         self.record(status="finished")
 

@@ -17,11 +17,11 @@ from pipeline.files import whole
 from pipeline.recipe import Recipe
 from pipeline.run import Run, create_run, point_latest
 from pipeline.task import Classification
-from pipeline.training.checkpoints import checkpoints
+from pipeline.training.checkpoints import checkpoints, require_same
 from pipeline.training.distribution import (
     ALONE,
     Distribution,
-    lost_workers_named,
+    failures_named,
     require_same_training,
 )
 from pipeline.training.fit import fit, identity_of
@@ -97,6 +97,8 @@ def resume(run: Run, recipe: Recipe | None = None, distribution: Distribution = 
         )
     wanted = recipe or run.recipe
     splits = load(wanted.data)
+    # Checkpoints say it too, but a run may have none yet.
+    require_same(identity_of(run.recipe, splits), identity_of(wanted, splits))
     require_same_training(distribution, identity_of(wanted, splits))
     task = Classification(splits.labels)
     begun = bool(checkpoints(run.checkpoints))
@@ -118,14 +120,14 @@ def carry_on(
         f"Training {describe(recipe, splits, learner)}\n  in {run.folder}", soft_wrap=True
     )
     distribution = learner.distribution
-    lost = lost_workers_named(distribution, run.folder)
+    named = failures_named(distribution, run.folder)
     if not distribution.is_chief:
-        with lost:
+        with named:
             fit(learner, recipe, splits, task, run, resume)
             # Until all is proven, so that a chief that fails is begun again with its workers.
             distribution.wait_for_all()
         return
-    with run.at_work(), run.recording(), lost:
+    with run.at_work(), run.recording(), named:
         network = fit(learner, recipe, splits, task, run, resume)
         save_network(network, run, splits)
         reference = measure(run, network, splits, task)

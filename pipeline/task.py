@@ -45,6 +45,11 @@ class Classification:
         if wanted == "balanced":
             counts = np.bincount(labels, minlength=len(self.labels))
             return tuple(len(labels) / len(self.labels) / np.maximum(counts, 1))
+        if not all(0 <= weight < float("inf") for weight in wanted):
+            raise ConvoyError(
+                "--training.class-weights are out of range: expected numbers from 0, received "
+                f"{wanted}; give others."
+            )
         if len(wanted) != len(self.labels):
             raise ConvoyError(
                 f"--training.class-weights do not fit: expected {len(self.labels)} numbers, one "

@@ -2,11 +2,16 @@
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.flags import parse
 from serving.errors import ConvoyError
 from serving.silence import muted
+
+if TYPE_CHECKING:
+    from pipeline.recipe import Recipe
 
 TRAIN_USAGE = """\
 usage: convoy train RECIPE [flags]
@@ -23,56 +28,93 @@ Of any training:
   --replicas N        of mirrored: so many GPUs, or parts of the processor"""
 
 
+@dataclass(frozen=True)
+class Way:
+    """How a training runs, whatever its recipe is: `TRAIN_USAGE` has a line for each."""
+
+    resume: Path | None
+    run: Path | None
+    distribute: str
+    replicas: int | None
+
+
 def train(args: Sequence[str]) -> None:
     """Train, evaluate, export and verify a recipe: `convoy train fashion --training.epochs 3`."""
     with muted():
         from pipeline import stages
-        from pipeline.recipe import Recipe, network
-        from pipeline.recipes import RECIPES, find_recipe
+        from pipeline.recipes import RECIPES
         from pipeline.run import Run
         from pipeline.summary import summary
-        from pipeline.training.distribution import lost_workers_named, make_distribution
+        from pipeline.training.distribution import failures_named, make_distribution
 
-    folder, rest = taken_out(args, "--resume")
-    place, rest = taken_out(rest, "--run")
-    kind, rest = taken_out(rest, "--distribute")
-    replicas, rest = taken_out(rest, "--replicas")
-    name, *flags = rest if rest and not rest[0].startswith("--") else ["", *rest]
-    if not folder and rest[:1] in (["-h"], ["--help"]):
+    way, words = way_of(args)
+    if not way.resume and words[:1] in (["-h"], ["--help"]):
         print(TRAIN_USAGE.format(recipes=", ".join(RECIPES)))
         return
-    run = Run(Path(folder)) if folder else None
-    recipe = find_recipe(name) if name or run is None else run.recipe
-    architecture = flag_value(flags, "--network.architecture")
-    if architecture:
-        recipe = dataclasses.replace(recipe, network=network(architecture))
-    recipe = parse(Recipe, flags, f"convoy train {name}".strip(), default=recipe)
-    place = Path(place) if place else None
-    if place and run:
+    recipe = recipe_of(words, way.resume)
+    if way.run and stages.is_finished(Run(way.run), recipe):
+        print(summary(Run(way.run)))
+        return
+    distribution = make_distribution(way.distribute, way.replicas)
+    with failures_named(distribution):
+        if way.resume:
+            run = stages.resume(Run(way.resume), recipe, distribution)
+        else:
+            run = stages.train(recipe, distribution, way.run)
+    if distribution.is_chief:
+        print(summary(run))
+
+
+def way_of(args: Sequence[str]) -> tuple[Way, list[str]]:
+    """The way to train, and the words that are left to the recipe.
+
+    Raises:
+        ConvoyError: a flag has no value, or contradicts another.
+    """
+    resume, words = taken_out(args, "--resume")
+    run, words = taken_out(words, "--run")
+    kind, words = taken_out(words, "--distribute")
+    replicas, words = taken_out(words, "--replicas")
+    if run and resume:
         raise ConvoyError(
             "--run and --resume contradict each other: expected one run, received two; "
             "leave one out."
         )
-    if place and stages.is_finished(Run(place), recipe):
-        print(summary(Run(place)))
-        return
-    count = None if replicas is None else whole_number("--replicas", replicas)
-    distribution = make_distribution(kind or "none", count)
-    with lost_workers_named(distribution):
-        if run:
-            stages.resume(run, recipe, distribution)
-        else:
-            run = stages.train(recipe, distribution, place)
-    if distribution.is_chief:
-        print(summary(run))
+    way = Way(
+        resume=Path(resume) if resume else None,
+        run=Path(run) if run else None,
+        distribute=kind or "none",
+        replicas=None if replicas is None else whole_number("--replicas", replicas),
+    )
+    return way, words
+
+
+def recipe_of(words: Sequence[str], resumed: Path | None) -> "Recipe":
+    """The recipe named first, or else that of the run to go on with, changed by flags.
+
+    Raises:
+        ConvoyError: unknown recipe, network or flag, or a value that does not suit.
+    """
+    from pipeline.recipe import Recipe, network
+    from pipeline.recipes import find_recipe
+    from pipeline.run import Run
+
+    name, *flags = words if words and not words[0].startswith("--") else ["", *words]
+    recipe = find_recipe(name) if name or resumed is None else Run(resumed).recipe
+    architecture = flag_value(flags, "--network.architecture")
+    if architecture:
+        recipe = dataclasses.replace(recipe, network=network(architecture))
+    return parse(Recipe, flags, f"convoy train {name}".strip(), default=recipe)
 
 
 def taken_out(args: Sequence[str], flag: str) -> tuple[str | None, list[str]]:
     """The value of a flag, and the words without both.
 
     Raises:
-        ConvoyError: the flag has no value.
+        ConvoyError: the flag has no value, or comes twice.
     """
+    if sum(word.partition("=")[0] == flag for word in args) > 1:
+        raise ConvoyError(f"{flag} comes twice: expected it once at most; leave one out.")
     value = flag_value(args, flag)
     if value == "" or (value is None and flag in args):
         raise ConvoyError(f"{flag} has no value: expected one after it; give it.")

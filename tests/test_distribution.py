@@ -30,7 +30,8 @@ from pipeline.task import Classification
 from pipeline.train_verbs import taken_out
 from pipeline.training.distribution import (
     ALONE,
-    lost_workers_named,
+    Distribution,
+    failures_named,
     make_distribution,
     read_cluster,
 )
@@ -329,6 +330,47 @@ def test_devices_that_there_are_not_get_one_sentence(monkeypatch, kind, replicas
         make_distribution(kind, replicas)
 
 
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """What memory is said to grow on: the processor passes for both."""
+    grown = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["one", "two"])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda *gpu: grown.append(gpu))
+    return grown
+
+
+@pytest.mark.parametrize("replicas", [None, 1, 2])
+def test_all_gpus_are_taken_or_as_many_as_asked_for(two_gpus, monkeypatch, replicas):
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", list)
+    taken = make_distribution("mirrored", replicas).strategy
+    assert taken == ["/gpu:0", "/gpu:1"][:replicas]
+    assert two_gpus == [("one", True), ("two", True)]
+
+
+def test_more_gpus_than_there_are_get_one_sentence(two_gpus):
+    with pytest.raises(ConvoyError, match="expected 3 or more, received 2; give --replicas 2 at m"):
+        make_distribution("mirrored", 3)
+
+
+def test_what_a_device_or_a_worker_fails_by_is_told_apart():
+    several = Distribution(workers=2)
+    lost = tf.errors.UnavailableError(None, None, "Socket closed")
+    full = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
+    wrong = tf.errors.InvalidArgumentError(None, None, "no such shape")
+    with pytest.raises(ConvoyError, match="worker 0 lost another one: .* `Socket closed`"):
+        raise_named(lost, several)
+    for distribution in (ALONE, several):
+        with pytest.raises(ConvoyError, match="no memory left: .* lower --data.batch-size"):
+            raise_named(full, distribution)
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            raise_named(wrong, distribution)
+
+
+def raise_named(error, distribution):
+    with failures_named(distribution):
+        raise error
+
+
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
@@ -355,6 +397,8 @@ def test_a_flag_is_taken_out_with_its_own_value_alone():
     assert taken_out(words, "--replicas") == ("2", left)
     assert taken_out([*left, "--replicas=2"], "--replicas") == ("2", left)
     assert taken_out(left, "--replicas") == (None, left)
+    with pytest.raises(ConvoyError, match="--replicas comes twice"):
+        taken_out([*words, "--replicas=3"], "--replicas")
     for empty in (["--run", ""], ["--run="], ["--run"]):
         with pytest.raises(ConvoyError, match="--run has no value"):
             taken_out(["smoke", *empty], "--run")
@@ -472,7 +516,7 @@ def main():
     folder, kind, replicas, training = json.loads(sys.argv[1])
     distribution = make_distribution(kind, replicas)
     wanted = recipe(folder, **training)
-    with lost_workers_named(distribution):
+    with failures_named(distribution):
         save(Path(folder) / f"{distribution.worker}.npz", learn(wanted, distribution))
         distribution.wait_for_all()
     if kind == "mirrored":

@@ -61,8 +61,11 @@ def test_an_interrupted_training_leaves_a_run_folder_that_says_so(tmp_path, sent
     process.send_signal(sent)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    assert said.splitlines()[-1].startswith("convoy: interrupted")
     (run,) = (tmp_path / "smoke").iterdir()
+    assert said.splitlines()[-1] == (
+        "convoy: interrupted; no file is left half-written; go on with `convoy train --resume "
+        f"{run}`"
+    )
     assert json.loads((run / "metrics.json").read_text())["status"] == "interrupted"
     assert not (run / "bundle").exists()
     assert not (tmp_path / "latest").exists()
@@ -120,24 +123,38 @@ def test_a_training_killed_twenty_times_ends_with_the_weights_of_an_undisturbed_
     random = np.random.default_rng(0)
     runs, writing = tmp_path / "killed", 0
     process = start(*LONGER, "--runs", str(runs))
-    for kill in range(20):
-        wait_until(lambda: only_run(runs) and steps_kept(only_run(runs)), process)
-        run = only_run(runs)
+    # Before there is any checkpoint, or right after the first.
+    wait_until(lambda: list(runs.glob("smoke/*/recipe.json")), process)
+    (run,) = (runs / "smoke").iterdir()
+    process = kill_and_resume(process, run)
+    for kill in range(18):
+        wait_until(lambda: steps_kept(run), process)
         before = steps_kept(run)
         # Each life adds a checkpoint; it ends at some moment after it, or while one is written.
-        wait_until(lambda run=run, before=before: steps_kept(run) - before, process)
+        wait_until(lambda before=before: steps_kept(run) - before, process)
         if kill % 4 == 0:
-            wait_until(lambda run=run: is_writing(run), process)
+            wait_until(lambda: is_writing(run), process)
         else:
             time.sleep(random.uniform(0, 1.5))
         process.kill()
         process.communicate()
         writing += is_writing(run)
-        process = start("train", "--resume", str(run))
+        process = kill_and_resume(process, run)
+    # While what it learned is measured and exported.
+    wait_until((run / "model.keras").exists, process)
+    time.sleep(random.uniform(0, 3))
+    process = kill_and_resume(process, run)
     _, said = process.communicate()
     assert process.returncode == 0, said
     assert writing >= 2
     assert_same_training(only_run(tmp_path / "calm"), run)
+
+
+def kill_and_resume(process, run):
+    """End a training at once, and go on with it in another process."""
+    process.kill()
+    process.communicate()
+    return start("train", "--resume", str(run))
 
 
 def assert_same_training(one, other):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from pipeline.data.augment import alternate, mirror
@@ -40,6 +41,12 @@ def training_batches(
         .map(make, num_parallel_calls=PARALLEL)
         .prefetch(AHEAD)
     )
+
+
+def batch_spec(examples: Examples, data: Data, num_classes: int) -> Any:
+    """What batches look like, without making a copy of all images as they do."""
+    few = examples.take(np.arange(min(data.batch_size, len(examples))))
+    return training_batches(few, data, seed=0, num_classes=num_classes).element_spec
 
 
 def both_sides(examples: Examples, data: Data) -> tf.Tensor:

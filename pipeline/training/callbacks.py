@@ -5,16 +5,18 @@ import csv
 import math
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from pipeline.console import progress
-from pipeline.files import whole
+from pipeline.files import whole, writing
 from pipeline.run import Run
 from pipeline.training import checkpoints
 from pipeline.training.checkpoints import Progress
-from pipeline.training.divergence import is_finite
+from pipeline.training.divergence import Diverged, is_finite
 from pipeline.training.learner import Learner
 
 
@@ -48,8 +50,25 @@ class ProgressBar(keras.callbacks.Callback):
         self.open.close()
 
 
-class Diverged(Exception):
-    """The loss or a weight is no finite number any more: nothing comes back from there."""
+class Board(keras.callbacks.TensorBoard):
+    """TensorBoard's events, of which a full disk is told like of any other file."""
+
+    def on_test_end(self, logs=None):
+        with writing_events(self.log_dir):
+            super().on_test_end(logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        with writing_events(self.log_dir):
+            super().on_epoch_end(epoch, logs)
+
+    def on_train_end(self, logs=None):
+        with writing_events(self.log_dir):
+            super().on_train_end(logs)
+
+
+def writing_events(folder: str) -> contextlib.AbstractContextManager[None]:
+    """Turn a refusal to write TensorBoard's events into one sentence."""
+    return writing(Path(folder), also=tf.errors.OpError)
 
 
 class Recorder(keras.callbacks.Callback):
@@ -103,7 +122,7 @@ class Recorder(keras.callbacks.Callback):
 
     def save_within_epoch(self):
         """Keep a checkpoint of an interrupted epoch, unless its metrics already validate."""
-        if self.model.steps_done % self.model.steps_per_epoch:
+        if self.model.scores_training:
             with contextlib.suppress(Diverged):
                 self.save()
 

@@ -104,21 +104,41 @@ def assign(path: Path, learner: Learner, identity: dict[str, Any]) -> Progress:
     """Put a learner where a whole checkpoint was.
 
     Raises:
-        ConvoyError: it is of another recipe or data.
+        ConvoyError: it is of another recipe or data, or was written by another version.
     """
     notes = json.loads((path / NOTES).read_text(encoding="utf-8"))
-    if changed := differences(notes.pop("identity"), identity):
+    require_same(notes.pop("identity"), identity)
+    del notes["sha256"], notes["state_sha256"]
+    with np.load(path / STATE) as state:
+        arrays = dict(state)
+    count = sum(name.startswith("best/") for name in arrays)
+    best = [arrays.pop(f"best/{index}") for index in range(count)]
+    wanted = dict(variables(learner))
+    shapes = {name: str(array.shape) for name, array in arrays.items()}
+    if changed := differences(
+        shapes, {name: str(tuple(each.shape)) for name, each in wanted.items()}
+    ):
+        raise ConvoyError(
+            f"{path} was written by another version of Convoy or Keras: expected the variables "
+            f"that this one trains, received others: {changed}; go on with the versions that "
+            "recipe.json names, or train anew."
+        )
+    for name, variable in wanted.items():
+        variable.assign(arrays[name])
+    return Progress(**notes, best=best)
+
+
+def require_same(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse to go on with another recipe or other data than a training began with.
+
+    Raises:
+        ConvoyError: their identities differ.
+    """
+    if changed := differences(before, now):
         raise ConvoyError(
             f"this training cannot go on: expected the recipe it began with, received another: "
             f"{changed}; leave that as it was, or train anew without --resume."
         )
-    del notes["sha256"], notes["state_sha256"]
-    with np.load(path / STATE) as state:
-        for name, variable in variables(learner):
-            variable.assign(state[name])
-        count = sum(name.startswith("best/") for name in state)
-        best = [state[f"best/{index}"] for index in range(count)]
-    return Progress(**notes, best=best)
 
 
 def variables(learner: Learner) -> Iterator[tuple[str, Any]]:

@@ -24,6 +24,8 @@ KINDS = ("none", "mirrored", "multi-worker")
 SECONDS_WITHOUT_A_SIGN = 30
 # How long a worker waits for all others to start, and for a sum that one of them holds up.
 SECONDS_TO_START, SECONDS_TO_ADD = 300, 3600
+# What no other worker is to blame for.
+OWN_FAILURES = (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError)
 # Room for what the chief says: a path, or a recipe in JSON.
 TEXT_BYTES = 2**15
 EXAMPLE = (
@@ -144,9 +146,14 @@ def devices(replicas: int | None) -> list[str]:
         return [f"/cpu:{index}" for index in range(replicas)]
     wanted = replicas or max(len(gpus), 1)
     if len(gpus) < wanted:
+        remedy = (
+            f"give --replicas {len(gpus)} at most"
+            if gpus
+            else "give --replicas to divide the processor"
+        )
         raise ConvoyError(
             f"too few GPUs for --distribute mirrored: expected {wanted} or more, received "
-            f"{len(gpus)}; give --replicas to share this machine's devices, or leave it out."
+            f"{len(gpus)}; {remedy}, or leave --distribute out."
         )
     return [f"/gpu:{index}" for index in range(wanted)]
 
@@ -212,16 +219,21 @@ def watch_over(workers: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def lost_workers_named(distribution: Distribution, folder: Path | str = "RUN") -> Iterator[None]:
-    """Turn what TensorFlow says about a worker that is gone into one sentence.
+def failures_named(distribution: Distribution, folder: Path | str = "RUN") -> Iterator[None]:
+    """Turn what TensorFlow says of devices that fail into one sentence.
 
     Raises:
-        ConvoyError: a worker is gone.
+        ConvoyError: another worker is gone, or a device has no memory left.
     """
     try:
         yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise ConvoyError(
+            f"a device has no memory left: expected room for a batch and the network, received "
+            f"`{first_line(error)}`; lower --data.batch-size, or the network's width."
+        ) from error
     except tf.errors.OpError as error:
-        if distribution.workers == 1:
+        if distribution.workers == 1 or isinstance(error, OWN_FAILURES):
             raise
         raise ConvoyError(
             f"worker {distribution.worker} lost another one: expected {distribution.workers} "

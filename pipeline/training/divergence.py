@@ -17,6 +17,10 @@ NAMED = 3
 Batch = tuple[tf.Tensor, tf.Tensor]
 
 
+class Diverged(Exception):
+    """The loss or a weight is no finite number any more: nothing comes back from there."""
+
+
 class Culprit(NamedTuple):
     """What first gave something else than finite numbers, and for which rows of the batch."""
 

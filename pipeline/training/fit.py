@@ -6,20 +6,23 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from pipeline.console import console
 from pipeline.data.batches import (
+    batch_spec,
     evaluation_batches,
     shuffled_positions,
     training_batches,
 )
 from pipeline.data.splits import Splits, fingerprint
+from pipeline.files import whole
 from pipeline.recipe import Recipe
 from pipeline.run import Run
 from pipeline.task import Classification
 from pipeline.training import checkpoints
-from pipeline.training.callbacks import Diverged, ProgressBar, Recorder
+from pipeline.training.callbacks import Board, ProgressBar, Recorder
 from pipeline.training.checkpoints import Progress
 from pipeline.training.distribution import require_same_step
-from pipeline.training.divergence import NAMED, find_culprit, repeat_until_it_breaks
+from pipeline.training.divergence import NAMED, Diverged, find_culprit, repeat_until_it_breaks
 from pipeline.training.learner import Learner
 from pipeline.training.precision import choose_precision
 from pipeline.training.prepare import in_float32
@@ -86,7 +89,7 @@ def begin(
     resume: bool,
 ) -> Progress:
     """Put the learner where the run's last checkpoint was, or make the first one."""
-    learner.build_for(batches_from(0, recipe, splits).element_spec)
+    learner.build_for(batch_spec(splits.train, recipe.data, len(splits.labels)))
     state = checkpoints.restore(run.checkpoints, learner, identity) if resume else Progress()
     require_same_step(learner.distribution, state.step, run.folder)
     learner.epoch = state.epoch
@@ -112,8 +115,7 @@ def run_epochs(learner: Learner, recipe: Recipe, splits: Splits, recorder: Recor
     learner.watchers = [bar.watch, recorder.watch]
     callbacks: list[keras.callbacks.Callback] = [bar, recorder]
     if distribution.is_chief:
-        board = recorder.run.folder / "tensorboard"
-        callbacks.append(keras.callbacks.TensorBoard(board, write_graph=False))
+        callbacks.append(Board(recorder.run.folder / "tensorboard", write_graph=False))
     looks = range(training.validate_every, training.epochs + 1, training.validate_every)
     with contextlib.closing(bar):
         learner.fit(
@@ -158,20 +160,22 @@ def explain(
     )
     if learner.distribution.replicas > 1:
         return f"{somewhere}, or learn where by `convoy train --resume {run.folder}` on one device."
+    console.print("The training diverged; its last steps are repeated to see where ...")
     state = checkpoints.restore(run.checkpoints, learner, identity)
     batches = iter(batches_from(state.step, recipe, splits))
     batch = repeat_until_it_breaks(learner, batches, reached - state.step)
-    step = state.step = learner.steps_done
-    state.epoch = step // learner.steps_per_epoch
     if batch is None:
         return f"{somewhere}."
-    kept = checkpoints.save(run.checkpoints, learner, state, identity)
+    step = learner.steps_done
+    with whole(run.last_good) as scratch:
+        in_float32(learner.get_weights(), recipe, splits).save(scratch)
     culprit = find_culprit(learner, batch)
     positions = shuffled_positions(len(splits.train), recipe.data, recipe.seed, step)
     images = next(iter(positions)).numpy()[culprit.rows[:NAMED]]
     return (
-        f"training diverged in epoch {state.epoch + 1} at step {step + 1}: "
+        f"training diverged in epoch {step // learner.steps_per_epoch + 1} at step {step + 1}: "
         f"expected finite numbers, received others in {culprit.what}"
         + (f" for training images {', '.join(map(str, images))}" if images.size else "")
-        + f"; lower --training.learning-rate (the last good weights are in {kept})."
+        + "; lower --training.learning-rate (to begin with the last good weights, give "
+        f"--training.start-from {run.last_good})."
     )

@@ -1,5 +1,6 @@
 """How weights begin: as the network has it, by one rule for all kernels, or from another run."""
 
+import zipfile
 from pathlib import Path
 
 import keras
@@ -61,7 +62,7 @@ def take_over(network: keras.Model, source: Path) -> None:
     path = source / "model.keras" if source.is_dir() else source
     try:
         trained = keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
         raise ConvoyError(
             f"cannot start from {source}: expected a finished run's folder or its model.keras, "
             f"received `{str(error).splitlines()[0]}`; check the path."

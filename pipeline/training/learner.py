@@ -42,6 +42,8 @@ class Learner(keras.Model):
         self.watchers: list[Callable[[dict[str, float]], None]] = []
         self.steps_per_call = 1
         self.resumed = False
+        # Whether the metrics are those of an epoch under way, not of a validation.
+        self.scores_training = False
         # TensorFlow's, not Keras's: they are no weights of the network.
         self.step = tf.Variable(tf.constant(0, tf.int64), trainable=False)
         self.averages = [
@@ -90,6 +92,7 @@ class Learner(keras.Model):
 
     def train_epoch(self, batches: Iterator) -> dict[str, float]:
         """Train from the present step to the end of the epoch, and give the scores back."""
+        self.scores_training = True
         left = (self.epoch + 1) * self.steps_per_epoch - self.steps_done
         scores = None
         while left > 0:
@@ -118,6 +121,7 @@ class Learner(keras.Model):
         return {name: float(value) for name, value in self.get_metrics_result().items()}
 
     def reset_metrics(self):
+        self.scores_training = False
         # In the middle of an epoch they go on from where they stopped.
         if self.resumed:
             self.resumed = False

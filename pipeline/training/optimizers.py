@@ -19,7 +19,7 @@ def make_optimizer(
     """The recipe's optimizer for a training of so many steps.
 
     Raises:
-        ConvoyError: Keras has no optimizer of that name.
+        ConvoyError: Keras has no optimizer of that name, or a setting does not suit it.
     """
     kind = find_optimizer(training.optimizer)
     arguments = {
@@ -30,6 +30,11 @@ def make_optimizer(
         "weight_decay": training.weight_decay or (0.0 if kind is keras.optimizers.AdamW else None),
         "global_clipnorm": training.clip_norm,
     }
+    if training.bias_rate != 1 and kind is not FusedSGD:
+        raise ConvoyError(
+            f"--training.bias-rate does not suit {kind.__name__}: expected 1 for all optimizers "
+            f"but SGD, received {training.bias_rate:g}; give 1, or --training.optimizer SGD."
+        )
     if kind is FusedSGD:
         arguments |= {"momentum": training.momentum, "nesterov": True}
         arguments |= {"bias_rate": training.bias_rate}

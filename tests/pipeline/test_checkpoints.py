@@ -17,6 +17,7 @@ from pipeline.task import Classification
 from pipeline.training import checkpoints
 from pipeline.training.fit import fit
 from pipeline.training.prepare import prepare
+from serving.bundle import digest
 from serving.errors import ConvoyError
 from tests.pipeline.stripes import stripe_splits, stripes
 
@@ -174,6 +175,35 @@ def test_a_changed_recipe_is_refused_with_every_difference(stopped, splits):
     with pytest.raises(ConvoyError) as refusal:
         resumed(changed, splits, run)
     assert "`seed` was 0 and is 7, `training.momentum` was 0.9 and is 0.8;" in str(refusal.value)
+
+
+def test_a_run_without_a_checkpoint_goes_on_with_its_own_recipe_alone(smoke_recipe, tmp_path):
+    few = dataclasses.replace(smoke_recipe.data, max_train_images=600, max_test_images=100)
+    brief = dataclasses.replace(smoke_recipe.training, epochs=1)
+    wanted = dataclasses.replace(smoke_recipe, data=few, training=brief, runs=tmp_path)
+    run = create_run(wanted)
+    with pytest.raises(ConvoyError, match="cannot go on: .* `seed` was 0 and is 5;"):
+        stages.resume(run, dataclasses.replace(wanted, seed=5))
+    assert not run.checkpoints.exists()
+    stages.resume(run, wanted)
+    assert run.metrics["status"] == "finished"
+
+
+def test_a_checkpoint_of_other_variables_is_refused(stopped, splits):
+    """As another version may have written it."""
+    wanted, run = stopped
+    path = checkpoints.checkpoints(run.checkpoints)[-1]
+    notes = json.loads((path / "notes.json").read_text())
+    with np.load(path / "state.npz") as state:
+        arrays = dict(state)
+    arrays["optimizer/99"] = arrays.pop("optimizer/0")
+    np.savez(path / "state.npz", **arrays)
+    notes["state_sha256"] = digest(path / "state.npz")
+    notes["sha256"] = checkpoints.hash_of(notes)
+    (path / "notes.json").write_text(json.dumps(notes))
+    with pytest.raises(ConvoyError, match="was written by another version") as refusal:
+        resumed(wanted, splits, run)
+    assert "`optimizer/0` was None and is '()', `optimizer/99` was '()'" in str(refusal.value)
 
 
 def test_other_images_are_refused(stopped, splits):

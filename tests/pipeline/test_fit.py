@@ -135,10 +135,12 @@ def test_a_network_that_does_not_suit_the_images_gets_one_sentence(
 def test_a_deterministic_training_gives_the_same_bits_twice(tmp_path):
     # In a process of its own: TensorFlow does not leave that mode again.
     script = (
-        "import sys; from pathlib import Path; from tests.pipeline import test_fit as t; "
+        "import sys; from pathlib import Path; from tensorflow.python.framework import config; "
+        "from tests.pipeline import test_fit as t; "
         "w = t.recipe(Path(sys.argv[1]), deterministic=True, precision='bfloat16'); "
         "s = t.stripe_splits(); f = lambda: t.trained(w, s)[0].get_weights(); "
-        "print(all((a == b).all() for a, b in zip(f(), f(), strict=True)))"
+        "print(all((a == b).all() for a, b in zip(f(), f(), strict=True)), "
+        "config.is_op_determinism_enabled())"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, tmp_path],
@@ -147,4 +149,26 @@ def test_a_deterministic_training_gives_the_same_bits_twice(tmp_path):
         check=True,
         cwd=Path(__file__).parents[2],
     )
-    assert done.stdout.split() == ["True"]
+    assert done.stdout.split() == ["True", "True"]
+
+
+def test_a_disk_that_fills_up_while_events_are_written_gets_one_sentence(tmp_path):
+    """In a process of its own, whose files are not to grow from the first validation on."""
+    script = (
+        "import resource, signal, sys; from pathlib import Path; import keras; "
+        "from pipeline.training.callbacks import Board; "
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "limit = lambda *_: resource.setrlimit(resource.RLIMIT_FSIZE, (8, 8)); "
+        "Board.on_test_begin = limit; "
+        "from tests.pipeline import test_fit as t; "
+        "t.trained(t.recipe(Path(sys.argv[1])), t.stripe_splits())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert "ConvoyError: cannot write" in done.stderr.splitlines()[-1]
+    assert "tensorboard: expected a writable folder" in done.stderr.splitlines()[-1]

@@ -90,6 +90,28 @@ def test_a_source_without_weights_is_refused(tmp_path):
         initialize(lenet(), Training(start_from=tmp_path), seed=3)
 
 
+def test_a_damaged_source_is_refused(run_copy):
+    path = run_copy.network
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(ConvoyError, match="cannot start from .*: expected a finished run's folder"):
+        initialize(lenet(), Training(start_from=path), seed=3)
+
+
+def test_a_source_with_layers_that_nobody_knows_is_refused(tmp_path):
+    class Unknown(keras.layers.Layer):
+        """Of another program."""
+
+        def call(self, inputs):
+            return inputs
+
+    image = keras.Input((12, 12, 1))
+    keras.Model(image, Unknown()(image)).save(tmp_path / "other.keras")
+    with pytest.raises(ConvoyError, match="cannot start from .*: expected a finished run's folder"):
+        initialize(lenet(), Training(start_from=tmp_path / "other.keras"), seed=3)
+
+
 def test_weights_that_fit_nowhere_are_refused(smoke_run):
     with pytest.raises(ConvoyError, match="expected weights that fit `resnet8`, received those"):
         initialize(

@@ -90,6 +90,11 @@ def test_a_gradient_of_any_size_moves_no_further_than_the_clipped_norm():
     np.testing.assert_allclose(weight, [[-1.2, -1.6], [0, 0]], rtol=1e-5)
 
 
+def test_faster_offsets_are_refused_where_the_optimizer_has_none():
+    with pytest.raises(ConvoyError, match="--training.bias-rate does not suit Adam: expected 1"):
+        make_optimizer(Training(optimizer="adam", bias_rate=64.0), 10, network())
+
+
 def test_an_unknown_optimizer_is_named_with_the_nearest():
     with pytest.raises(ConvoyError, match="unknown --training.optimizer `rmspop`: .*`RMSprop`"):
         find_optimizer("rmspop")

@@ -112,6 +112,12 @@ def test_balanced_classes_weigh_the_same_together_and_one_on_average():
     assert weights[labels].mean() == pytest.approx(1)
 
 
+@pytest.mark.parametrize("wrong", [-1.0, float("nan"), float("inf")])
+def test_class_weights_that_weigh_nothing_sensible_are_refused(wrong):
+    with pytest.raises(ConvoyError, match="--training.class-weights are out of range"):
+        smoothed(0.0, class_weights=(1.0, 1.0, 1.0, wrong))
+
+
 def test_class_weights_for_other_classes_are_refused():
     with pytest.raises(ConvoyError, match="expected 4 numbers, one for each class, received 2"):
         smoothed(0.0, class_weights=(1.0, 2.0))
