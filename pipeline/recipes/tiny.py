@@ -2,8 +2,9 @@
 
 convoy train tiny
 
-Test accuracy 94.81% with seed 0; the int8 file of 99,616 bytes answers 94.83%. Training took 67
-minutes on one core with AVX-512 BF16.
+Test accuracy 94.63% as the mean of seeds 0, 1 and 2 (94.81, 94.72, 94.37; standard deviation 0.23);
+the int8 files of 99,616 bytes answer 94.83, 94.72 and 94.32%. Training took 66 minutes on one core
+with AVX-512 BF16.
 """
 
 from pipeline.recipe import Data, Recipe, Training, network
