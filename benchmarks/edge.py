@@ -4,7 +4,6 @@ Every measurement is a fresh process, from its spawn to its printed answer. The 
 take turns, so that a busy moment of the machine meets both.
 """
 
-import functools
 import json
 import os
 import subprocess
@@ -121,9 +120,8 @@ def run(bundle: Path, pairs: int = 10) -> dict[str, Any]:
         image = Path(folder) / "image.png"
         write_image(opened.manifest.input.shape, image)
         ours, theirs = commands(opened, image)
-        sides = {"convoy-edge": ours, "TensorFlow": theirs}
         edge, tensorflow = in_turn(
-            {name: functools.partial(measure, command) for name, command in sides.items()}, pairs
+            {"convoy-edge": lambda: measure(ours), "TensorFlow": lambda: measure(theirs)}, pairs
         ).values()
     return {
         "bundle": str(opened.folder),

@@ -7,7 +7,6 @@ both as they are trained, take turns: what is lost between the last two is what 
 
 import os
 import statistics
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,12 +21,14 @@ from benchmarks.sides import (
     in_numpy,
     looping,
     rates_in_turn,
+    training,
 )
 from pipeline.data.batches import training_batches
 from pipeline.data.sources import load
 from pipeline.data.splits import Examples
 from pipeline.recipe import Data, Recipe
 from pipeline.task import Classification
+from pipeline.training.precision import POLICIES, choose_precision
 from pipeline.training.prepare import prepare
 
 # More than this share of the time lost, and the input is what to mend.
@@ -72,16 +73,10 @@ def diagnose(recipe: Recipe, splits: Any, pairs: int) -> dict[str, Any]:
         ConvoyError: the network does not suit the images.
     """
     learner = prepare(recipe, splits, Classification(splits.labels))
-    learner.make_train_function()
     batches = training_batches(splits.train, recipe.data, recipe.seed, 0, len(splits.labels))
     learner.build_for(batches.element_spec)
     resident = tf.data.Dataset.from_tensors(next(iter(batches))).repeat()
-
-    def train(iterator: Iterator, count: int) -> None:
-        learner.train_steps(iterator, tf.constant(count, tf.int64))
-        # Waits for a GPU, which only took the work.
-        learner.scores()
-
+    train = training(learner)
     batch_size = min(recipe.data.batch_size, len(splits.train))
     found = rates_in_turn(
         {
@@ -115,7 +110,8 @@ def verdict(data: Data, precision: str, times: float, lost: float) -> dict[str, 
     lost = min(lost, 1 / (1 + times))
     said = f"the input alone delivers {times:.3g} times what the step takes"
     if times >= 1 and lost <= MOST_LOST:
-        faster = "bfloat16 (--training.precision), " if precision == "float32" else ""
+        best = choose_precision("auto")
+        faster = f"{best} (--training.precision), " if POLICIES[best] != precision else ""
         change = f"a smaller network, {faster}smaller images or more cores will help."
         return {"bottleneck": "step", "advice": f"The step is the bottleneck: {said}; {change}"}
     used = [

@@ -55,8 +55,7 @@ def images_per_second(recipe: str, workers: int) -> float:
 
 def train(recipe_name: str) -> float:
     """Images per second of this process, together with those that `TF_CONFIG` names."""
-    import tensorflow as tf
-
+    from benchmarks.sides import training
     from benchmarks.train import learner_of, noise
     from pipeline.recipes import find_recipe
     from pipeline.training.distribution import make_distribution
@@ -66,18 +65,11 @@ def train(recipe_name: str) -> float:
     distribution = make_distribution("multi-worker" if os.environ["TF_CONFIG"] else "none")
     recipe = find_recipe(recipe_name)
     learner, batches = learner_of(recipe, noise(28, STEPS), distribution)
-    learner.make_train_function()
-    iterator = iter(shares_of(batches, distribution))
-
-    def take_steps(count: int) -> None:
-        learner.train_steps(iterator, tf.constant(count, tf.int64))
-        # Waits for them.
-        learner.scores()
-
-    take_steps(WARM_UP)
+    iterator, take_steps = iter(shares_of(batches, distribution)), training(learner)
+    take_steps(iterator, WARM_UP)
     distribution.wait_for_all()
     began = time.perf_counter()
-    take_steps(STEPS)
+    take_steps(iterator, STEPS)
     return STEPS * recipe.data.batch_size / (time.perf_counter() - began)
 
 

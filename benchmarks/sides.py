@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from benchmarks.pairs import in_turn
 from pipeline.data.splits import Examples
+from pipeline.training.learner import Learner
 
 # The least that one measurement takes, so that batches made ahead hardly count.
 LEAST_SECONDS = 0.4
@@ -49,6 +50,18 @@ def drawing(batches: tf.data.Dataset) -> Side:
             next(iterator)
 
     return Side(lambda: iter(batches), lambda iterator, count: take(iterator, tf.constant(count)))
+
+
+def training(learner: Learner) -> Callable[[Iterator, int], None]:
+    """Take steps on batches, and wait until they are done."""
+    learner.make_train_function()
+
+    def take(iterator: Iterator, count: int) -> None:
+        learner.train_steps(iterator, tf.constant(count, tf.int64))
+        # A GPU has only taken the work until somebody asks what came of it.
+        learner.scores()
+
+    return take
 
 
 def image_by_image(examples: Examples, batch_size: int, most: int) -> tf.data.Dataset:

@@ -1,4 +1,4 @@
-"""The ResNet-20 of `benchmarks/train.py` in PyTorch: bfloat16, channels last, eager or compiled.
+"""The ResNet-20 of `benchmarks/train.py` in PyTorch: channels last, eager or compiled.
 
 A process of its own, because two libraries' threads get into each other's way. For every line on
 stdin it trains a turn and prints the images it saw a second.
@@ -45,7 +45,7 @@ def resnet20():
     return nn.Sequential(*layers).to(memory_format=torch.channels_last).train()
 
 
-def stepper(compiled):
+def stepper(compiled, precision):
     """What trains a step on one batch that stays."""
     network = resnet20()
     optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, nesterov=True)
@@ -55,7 +55,7 @@ def stepper(compiled):
     labels = torch.randint(0, 10, (BATCH,))
 
     def step():
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", getattr(torch, precision), enabled=precision != "float32"):
             logits = forward(images)
         functional.cross_entropy(logits.float(), labels).backward()
         optimizer.step()
@@ -66,9 +66,9 @@ def stepper(compiled):
 
 def main():
     """Take turns for as long as there are lines."""
-    way, steps, threads = sys.argv[1:]
+    way, precision, steps, threads = sys.argv[1:]
     torch.set_num_threads(int(threads))
-    step = stepper(way == "compiled")
+    step = stepper(way == "compiled", precision)
     for _ in range(3):
         step()
     print("ready", flush=True)

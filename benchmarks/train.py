@@ -1,8 +1,9 @@
 """How fast we train: ResNet-20 beside stock Keras and PyTorch, and what a step costs by itself.
 
 Every side trains the same network on batches of 128 that lie in memory, and takes a turn of the
-same number of steps. Stock Keras is what its guide shows: its own layers under `fit` on arrays.
-PyTorch is measured where it is installed, or where `python` leads to one that has it.
+same number of steps, in the precision that `convoy train` chooses here and in float32. Stock Keras
+is what its guide shows: its own layers under `fit` on arrays. PyTorch is measured where it is
+installed, or where `python` leads to one that has it.
 """
 
 import contextlib
@@ -28,6 +29,7 @@ from pipeline.task import Classification
 from pipeline.training.distribution import ALONE, Distribution
 from pipeline.training.fit import batches_from
 from pipeline.training.learner import Learner
+from pipeline.training.precision import POLICIES, choose_precision
 from pipeline.training.prepare import dtype_policy, prepare
 from serving.errors import ConvoyError
 
@@ -66,9 +68,9 @@ def stock_tiny() -> keras.Model:
     return keras.Model(image, layers.Dense(10)(layers.Dense(32, activation="sigmoid")(x)))
 
 
-def under_fit(make: Callable[[], keras.Model], images: Examples, policy: str) -> Turn:
+def under_fit(make: Callable[[], keras.Model], images: Examples, precision: str) -> Turn:
     """A turn of a network of Keras's layers under the default `fit`."""
-    with dtype_policy(policy):
+    with dtype_policy(POLICIES[precision]):
         model = make()
     model.compile(
         keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True),
@@ -122,7 +124,7 @@ def resnet20_turn(images: Examples, precision: Any) -> Turn:
     return under_learner("resnet20", images, precision, shortcut="projection")
 
 
-def in_torch(python: str, way: str, steps: int, processes: contextlib.ExitStack) -> Turn:
+def in_torch(python: str, way: str, precision: str, processes: contextlib.ExitStack) -> Turn:
     """A turn of PyTorch's in a process of its own, with as many threads as we have cores.
 
     Raises:
@@ -131,13 +133,13 @@ def in_torch(python: str, way: str, steps: int, processes: contextlib.ExitStack)
     threads = len(share_of_cores(0, 1)) or os.cpu_count()
     failed = ConvoyError(
         f"PyTorch did not train ({way}): expected an environment that has it, received {python}; "
-        f"does `{python} {TORCH} {way} 1 1 < /dev/null` say why?"
+        f"does `{python} {TORCH} {way} {precision} 1 1 < /dev/null` say why?"
     )
     try:
         # It ends when it is not spoken to any more.
         process = processes.enter_context(
             subprocess.Popen(
-                [python, str(TORCH), way, str(steps), str(threads)],
+                [python, str(TORCH), way, precision, str(STEPS), str(threads)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -178,10 +180,10 @@ def torch_version(python: str) -> str | None:
     return found.stdout.strip() or None
 
 
-def ceiling() -> float:
-    """Operations a second of the convolution that oneDNN is fastest at, in bfloat16."""
-    maps = tf.random.normal((64, 14, 14, 128), dtype=tf.bfloat16)
-    kernel = tf.random.normal((3, 3, 128, 128), dtype=tf.bfloat16)
+def ceiling(precision: str) -> float:
+    """Operations a second of the convolution that oneDNN is fastest at."""
+    maps = tf.random.normal((64, 14, 14, 128), dtype=precision)
+    kernel = tf.random.normal((3, 3, 128, 128), dtype=precision)
 
     ten_convolutions(maps, kernel)
     began = time.perf_counter()
@@ -218,18 +220,21 @@ def run(pairs: int = 10, python: str = sys.executable) -> dict[str, Any]:
     torch = torch_version(python)
     before = os.getloadavg()
     images = noise(28, STEPS)
+    best = choose_precision("auto")
+    # One where the processor has no other that is fast.
+    precisions = dict.fromkeys((best, "float32"))
     with contextlib.ExitStack() as processes:
-        sides = {
-            "ours, bfloat16": resnet20_turn(images, "bfloat16"),
-            "ours, float32": resnet20_turn(images, "float32"),
-            "Keras fit, bfloat16": under_fit(stock_resnet20, images, "mixed_bfloat16"),
-            "Keras fit, float32": under_fit(stock_resnet20, images, "float32"),
-        }
+        sides = {}
+        for each in precisions:
+            sides[f"ours, {each}"] = resnet20_turn(images, each)
+        for each in precisions:
+            sides[f"Keras fit, {each}"] = under_fit(stock_resnet20, images, each)
         # Left out where this environment has none; who names another wants it.
         if torch or python != sys.executable:
             for way in ("eager", "compiled"):
-                sides[f"PyTorch {way}, bfloat16"] = in_torch(python, way, STEPS, processes)
+                sides[f"PyTorch {way}, {best}"] = in_torch(python, way, best, processes)
         found = in_turn(sides, pairs)
+    ours = found[f"ours, {best}"]
     small = noise(8, TINY_STEPS)
     tiny = in_turn(
         {
@@ -238,21 +243,22 @@ def run(pairs: int = 10, python: str = sys.executable) -> dict[str, Any]:
         },
         pairs,
     )
-    most = max(ceiling() for _ in range(pairs))
+    most = max(ceiling(best) for _ in range(pairs))
     return {
         "pairs": pairs,
+        "precision": best,
         "images_per_second": {
             name: {**spread(values), "best": max(values)} for name, values in found.items()
         },
         "torch": torch,
-        "times": {name: ratios(found["ours, bfloat16"], values) for name, values in found.items()},
+        "times": {name: ratios(ours, values) for name, values in found.items()},
         "step_milliseconds": {
             name: spread([1000 * BATCH / value for value in values])
             for name, values in tiny.items()
         },
         "overhead": ratios(tiny["ours"], tiny["Keras fit"]),
         "ceiling": most,
-        "share_of_ceiling": operations() * max(found["ours, bfloat16"]) / most,
+        "share_of_ceiling": operations() * max(ours) / most,
         **surroundings(before),
     }
 
@@ -273,8 +279,8 @@ def table(result: dict[str, Any]) -> str:
     sentences = (
         f"A step of almost no work: ours {steps['ours']['median']:.3f} ms, Keras fit "
         f"{steps['Keras fit']['median']:.3f} ms: {in_words(result['overhead'], 1)} times.",
-        f"Convolutions in bfloat16 reach {result['ceiling'] / 1e9:,.0f} GFLOP/s; our training "
-        f"{result['share_of_ceiling']:.0%} of it.",
+        f"Convolutions in {result['precision']} reach {result['ceiling'] / 1e9:,.0f} GFLOP/s; our "
+        f"training {result['share_of_ceiling']:.0%} of it.",
         f"PyTorch {result['torch']}."
         if result["torch"]
         else "PyTorch is not installed here; --python leads to an environment that has it.",

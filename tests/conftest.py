@@ -10,6 +10,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import pytest
 from hypothesis import settings
 
+import pipeline  # noqa: F401 - before TensorFlow, whose kernels it chooses.
 from tests.models.support import PAGE, Support
 
 # The same examples on every machine, at any speed, so that a red test tells of a change. Look for

@@ -10,6 +10,7 @@ from benchmarks import input as bench
 from benchmarks import sides
 from pipeline.data.splits import Examples
 from pipeline.recipe import Data, Recipe, network
+from pipeline.training.precision import POLICIES
 from serving.errors import ConvoyError
 
 MOST = 1
@@ -94,8 +95,13 @@ def test_the_advice_names_what_the_recipe_can_change():
     assert "less of --data.rand-augment, smaller images" in dear["advice"]
     plain = bench.verdict(Data(flip="none", shift=0), "mixed_bfloat16", 0.5, 0.5)
     assert "less of" not in plain["advice"]
-    assert "bfloat16" in bench.verdict(Data(), "float32", 9, 0.0)["advice"]
-    assert "bfloat16" not in bench.verdict(Data(), "mixed_bfloat16", 9, 0.0)["advice"]
+
+
+@pytest.mark.parametrize(("best", "helps"), [("bfloat16", True), ("float32", False)])
+def test_another_precision_is_advised_where_it_is_faster_alone(monkeypatch, best, helps):
+    monkeypatch.setattr(bench, "choose_precision", lambda wanted: best)
+    assert ("bfloat16" in bench.verdict(Data(), "float32", 9, 0.0)["advice"]) == helps
+    assert "bfloat16" not in bench.verdict(Data(), POLICIES[best], 9, 0.0)["advice"]
 
 
 @pytest.fixture

@@ -126,7 +126,8 @@ def test_a_training_killed_twenty_times_ends_with_the_weights_of_an_undisturbed_
     # Before there is any checkpoint, or right after the first.
     wait_until(lambda: list(runs.glob("smoke/*/recipe.json")), process)
     (run,) = (runs / "smoke").iterdir()
-    process = kill_and_resume(process, run)
+    end(process)
+    process = resume(run)
     for kill in range(18):
         wait_until(lambda: steps_kept(run), process)
         before = steps_kept(run)
@@ -136,24 +137,28 @@ def test_a_training_killed_twenty_times_ends_with_the_weights_of_an_undisturbed_
             wait_until(lambda: is_writing(run), process)
         else:
             time.sleep(random.uniform(0, 1.5))
-        process.kill()
-        process.communicate()
+        end(process)
         writing += is_writing(run)
-        process = kill_and_resume(process, run)
+        process = resume(run)
     # While what it learned is measured and exported.
     wait_until((run / "model.keras").exists, process)
     time.sleep(random.uniform(0, 3))
-    process = kill_and_resume(process, run)
+    end(process)
+    process = resume(run)
     _, said = process.communicate()
     assert process.returncode == 0, said
     assert writing >= 2
     assert_same_training(only_run(tmp_path / "calm"), run)
 
 
-def kill_and_resume(process, run):
-    """End a training at once, and go on with it in another process."""
+def end(process):
+    """Kill a process, and wait until it is gone."""
     process.kill()
     process.communicate()
+
+
+def resume(run):
+    """Go on with a training in another process."""
     return start("train", "--resume", str(run))
 
 
@@ -198,8 +203,7 @@ def test_an_export_killed_at_any_point_leaves_the_old_bundle_or_a_whole_new_one(
     for share in (0, 0.2, 0.4, 0.6, 0.8, 0.9, 1):
         process = start_export(run_copy)
         time.sleep(share * seconds)
-        process.kill()
-        process.communicate()
+        end(process)
         unfinished += scratch_of(process, run_copy).exists()
         if run_copy.bundle.exists():
             assert_whole(run_copy.bundle)
@@ -236,8 +240,7 @@ def seconds_of_an_export(run):
 @pytest.mark.slow
 def test_the_next_export_clears_away_what_a_killed_one_left(run_copy):
     process = start_export(run_copy)
-    process.kill()
-    process.communicate()
+    end(process)
     assert scratch_of(process, run_copy).exists()
     assert cli.main(["export", str(run_copy.folder)]) == 0
     assert not list(run_copy.folder.glob(".*"))

@@ -7,13 +7,14 @@ from hypothesis import assume
 from tests.models import loops
 
 # The most that an answer may differ by, as a share of the largest number in it or of 1. Halves
-# keep 8 bits (bfloat16) or 11 (float16) of each input, product sum and output.
-TOLERANCES = {"float32": 1e-5, "mixed_bfloat16": 3e-2, "mixed_float16": 5e-3}
+# keep 8 bits (bfloat16) or 11 (float16) of each input, product sum and output, and of each sum on
+# the way to it on processors that compute them in software.
+TOLERANCES = {"float32": 1e-5, "mixed_bfloat16": 5e-2, "mixed_float16": 5e-3}
 
 # The same for several layers in a row, as a share of the largest number in any of their answers:
 # each passes on what it rounded, and before a norm a kernel's gradient is a small sum of large
 # numbers, which keeps their rounding.
-DEEP_TOLERANCES = {"float32": 5e-6, "mixed_bfloat16": 5e-2, "mixed_float16": 5e-3}
+DEEP_TOLERANCES = {"float32": 1e-5, "mixed_bfloat16": 8e-2, "mixed_float16": 5e-3}
 
 
 def answers(layer, x, dy, **kwargs):

@@ -1,8 +1,10 @@
 """Training itself, in every precision, on images small enough to do it often."""
 
 import dataclasses
+import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import keras
@@ -132,43 +134,53 @@ def test_a_network_that_does_not_suit_the_images_gets_one_sentence(
         prepare(wanted, splits, Classification(splits.labels))
 
 
-def test_a_deterministic_training_gives_the_same_bits_twice(tmp_path):
-    # In a process of its own: TensorFlow does not leave that mode again.
-    script = (
-        "import sys; from pathlib import Path; from tensorflow.python.framework import config; "
-        "from tests.pipeline import test_fit as t; "
-        "w = t.recipe(Path(sys.argv[1]), deterministic=True, precision='bfloat16'); "
-        "s = t.stripe_splits(); f = lambda: t.trained(w, s)[0].get_weights(); "
-        "print(all((a == b).all() for a, b in zip(f(), f(), strict=True)), "
-        "config.is_op_determinism_enabled())"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, tmp_path],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[2],
-    )
-    assert done.stdout.split() == ["True", "True"]
-
-
-def test_a_disk_that_fills_up_while_events_are_written_gets_one_sentence(tmp_path):
-    """In a process of its own, whose files are not to grow from the first validation on."""
-    script = (
-        "import resource, signal, sys; from pathlib import Path; import keras; "
-        "from pipeline.training.callbacks import Board; "
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-        "limit = lambda *_: resource.setrlimit(resource.RLIMIT_FSIZE, (8, 8)); "
-        "Board.on_test_begin = limit; "
-        "from tests.pipeline import test_fit as t; "
-        "t.trained(t.recipe(Path(sys.argv[1])), t.stripe_splits())"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, tmp_path],
+def in_a_process_of_its_own(lines, folder):
+    """What comes of lines of Python that find `folder` in the environment, as RUNS."""
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(lines)],
         capture_output=True,
         text=True,
         check=False,
         cwd=Path(__file__).parents[2],
+        env={**os.environ, "RUNS": str(folder)},
+    )
+
+
+def test_a_deterministic_training_gives_the_same_bits_twice(tmp_path):
+    # TensorFlow does not leave that mode again.
+    done = in_a_process_of_its_own(
+        """
+        import os
+        from pathlib import Path
+        from tensorflow.python.framework import config
+        from tests.pipeline.stripes import stripe_splits
+        from tests.pipeline.test_fit import recipe, trained
+
+        wanted = recipe(Path(os.environ["RUNS"]), deterministic=True, precision="bfloat16")
+        one, other = (trained(wanted, stripe_splits())[0].get_weights() for _ in range(2))
+        print(all((a == b).all() for a, b in zip(one, other, strict=True)))
+        print(config.is_op_determinism_enabled())
+        """,
+        tmp_path,
+    )
+    assert done.stdout.split() == ["True", "True"], done.stderr
+
+
+def test_a_disk_that_fills_up_while_events_are_written_gets_one_sentence(tmp_path):
+    done = in_a_process_of_its_own(
+        """
+        import os, resource, signal
+        from pathlib import Path
+        from pipeline.training.callbacks import Board
+        from tests.pipeline.stripes import stripe_splits
+        from tests.pipeline.test_fit import recipe, trained
+
+        # No file is to grow from the first validation on.
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        Board.on_test_begin = lambda *_: resource.setrlimit(resource.RLIMIT_FSIZE, (8, 8))
+        trained(recipe(Path(os.environ["RUNS"])), stripe_splits())
+        """,
+        tmp_path,
     )
     assert "ConvoyError: cannot write" in done.stderr.splitlines()[-1]
     assert "tensorboard: expected a writable folder" in done.stderr.splitlines()[-1]

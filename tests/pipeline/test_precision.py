@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -93,3 +96,25 @@ def test_a_system_that_does_not_tell_has_no_flags(tmp_path):
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nFeatures\t: asimd\n")
     assert processor_flags(tmp_path / "cpuinfo") == set()
     assert processor_flags(tmp_path / "missing") == set()
+
+
+@pytest.mark.parametrize(("wanted", "expected"), [(None, "True"), ("0", "False")])
+def test_tensorflow_takes_its_fast_kernels_on_every_processor_unless_told_otherwise(
+    wanted, expected
+):
+    program = (
+        "import pipeline; from tensorflow.python.util import _pywrap_util_port as port; "
+        "print(port.IsMklEnabled())"
+    )
+    environment = {key: each for key, each in os.environ.items() if key != "TF_ENABLE_ONEDNN_OPTS"}
+    if wanted:
+        environment["TF_ENABLE_ONEDNN_OPTS"] = wanted
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == expected
