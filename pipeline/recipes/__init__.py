@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.recipe import Recipe
 from pipeline.recipes import (
+    accurate,
     alexnet,
     fashion,
     fast,
@@ -24,6 +25,7 @@ RECIPES = {
     "fashion": fashion.RECIPE,
     "fast": fast.RECIPE,
     "tiny": tiny.RECIPE,
+    "accurate": accurate.RECIPE,
     "mlp": mlp.RECIPE,
     "lenet": lenet.RECIPE,
     "alexnet": alexnet.RECIPE,
