@@ -44,7 +44,7 @@ test: setup data ## Every fast test
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 test-slow: setup data ## Kills, fresh environments, damaged files
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n 2 --dist loadfile -m slow
 
 support: setup ## Write docs/support.md from the conformance tests
 	$(BIN)/pytest -n 2 --dist loadfile --write-support tests/models/test_layer_conformance.py tests/models/test_network_conformance.py
