@@ -246,6 +246,11 @@ class Gate(Ranged):
     """Median time for one image on one thread."""
 
 
+# Of a TFLite file: floats, weights halved, weights in eight bits, everything in eight bits, and
+# weights in eight bits with activations in sixteen.
+Variant = Literal["fp32", "fp16", "dynamic", "int8", "int16x8"]
+
+
 @dataclass(frozen=True)
 class Export(Ranged):
     """Which files are written, from what, and when they may ship."""
@@ -253,11 +258,20 @@ class Export(Ranged):
     section = "export."
     ranges = {"calibration_images": (1, MANY)}
 
-    tflite: tuple[Literal["fp32", "int8"], ...] = ("fp32", "int8")
+    tflite: tuple[Variant, ...] = ("fp32", "int8")
     """Which TFLite files to write, beside the SavedModel."""
+    onnx: bool = False
+    """Write an ONNX file too, for ONNX Runtime and what else reads it."""
     calibration_images: int = 500
     """Training images, balanced over the classes, that set the ranges of the int8 file."""
     gate: Gate = Gate()
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "Export":
+        """The inverse of `dataclasses.asdict`, after JSON."""
+        plain = dict(content)
+        gate, tflite = Gate(**plain.pop("gate")), tuple(plain.pop("tflite", cls.tflite))
+        return cls(**plain, tflite=tflite, gate=gate)
 
 
 @dataclass(frozen=True)
@@ -299,10 +313,8 @@ class Recipe(Ranged):
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "Recipe":
         """The inverse of `to_dict`."""
-        data, export = dict(content["data"]), dict(content["export"])
-        training = dict(content["training"])
-        folder, gate = Path(data.pop("folder")), Gate(**export.pop("gate"))
-        export["tflite"] = tuple(export.get("tflite", Export.tflite))
+        data, training = dict(content["data"]), dict(content["training"])
+        folder = Path(data.pop("folder"))
         weights, start = training["class_weights"], training["start_from"]
         training["class_weights"] = weights if isinstance(weights, str) else tuple(weights)
         training["start_from"] = start and Path(start)
@@ -311,7 +323,7 @@ class Recipe(Ranged):
             data=Data(**data, folder=folder),
             network=network(**content["network"]),
             training=Training(**training),
-            export=Export(**export, gate=gate),
+            export=Export.from_dict(content["export"]),
             seed=content["seed"],
             runs=Path(content["runs"]),
         )

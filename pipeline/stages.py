@@ -9,12 +9,11 @@ from pipeline.data.sources import load
 from pipeline.data.splits import Splits
 from pipeline.differences import differences
 from pipeline.evaluate import evaluate as measure
-from pipeline.export.tflite import require_convertible
 from pipeline.export.verify import load_network, probabilities, require_shippable
 from pipeline.export.verify import verify as prove
-from pipeline.export.write import write_bundle
+from pipeline.export.write import require_exportable, write_bundle
 from pipeline.files import whole
-from pipeline.recipe import Recipe
+from pipeline.recipe import Export, Recipe
 from pipeline.run import Run, create_run, point_latest
 from pipeline.task import Classification
 from pipeline.training.checkpoints import checkpoints, require_same
@@ -50,7 +49,7 @@ def train(recipe: Recipe, distribution: Distribution = ALONE, folder: Path | Non
     require_same_training(distribution, identity_of(recipe, splits))
     task = Classification(splits.labels)
     learner = prepare(recipe, splits, task, distribution)
-    require_convertible(learner, recipe.export.tflite)
+    require_exportable(learner, recipe.export)
     # Folders are named by the clock, and clocks differ: the chief's name is taken by all.
     made = str(create_run(recipe, folder).folder) if distribution.is_chief else ""
     run = Run(Path(distribution.text_of_chief(made)))
@@ -131,7 +130,7 @@ def carry_on(
         network = fit(learner, recipe, splits, task, run, resume)
         save_network(network, run, splits)
         reference = measure(run, network, splits, task)
-        write_bundle(run, network, splits, task)
+        write_bundle(run, network, splits, task, recipe.export)
         bundle = prove(run, task, splits.test, reference)
     point_latest(run)
     distribution.wait_for_all()
@@ -145,10 +144,20 @@ def evaluate(run: Run) -> float:
     return run.metrics["test_accuracy"]
 
 
-def export(run: Run) -> Bundle:
-    """Write a run's bundle again, unproven until it is verified."""
+def export(run: Run, wanted: Export | None = None) -> Bundle:
+    """Write a run's bundle again, unproven until it is verified.
+
+    Args:
+        run: a finished one.
+        wanted: which files, and what they must prove; as its recipe says where `None`.
+
+    Raises:
+        ConvoyError: the network cannot become one of these files.
+    """
     splits, task = recall(run)
-    return Bundle(run.bundle, write_bundle(run, load_network(run), splits, task))
+    network, wanted = load_network(run), wanted or run.recipe.export
+    require_exportable(network, wanted)
+    return Bundle(run.bundle, write_bundle(run, network, splits, task, wanted))
 
 
 def verify(run: Run) -> Bundle:

@@ -5,7 +5,7 @@ import rich.console
 import rich.table
 
 from pipeline.data.splits import Splits
-from pipeline.export.page import size
+from pipeline.export.page import optional, size
 from pipeline.recipe import Data
 from pipeline.run import Run
 from serving.bundle import Route, open_bundle
@@ -17,7 +17,7 @@ def summary(run: Run) -> str:
     table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("route")
     table.add_column("gate")
-    for heading in ("accuracy", "agrees", "size", "p50 ms"):
+    for heading in ("accuracy", "agrees", "differs", "size", "p50 ms"):
         table.add_column(heading, justify="right")
     for route in bundle.manifest.routes:
         table.add_row(*cells(route))
@@ -34,12 +34,13 @@ def summary(run: Run) -> str:
 def cells(route: Route) -> tuple[str, ...]:
     """One route of the table."""
     if route.evidence is None or route.gate is None:
-        return (route.route, "not run", "", "", size(route.bytes), "")
+        return (route.route, "not run", "", "", "", size(route.bytes), "")
     return (
         route.route,
         "pass" if route.gate.passed else "FAIL",
         f"{route.evidence.accuracy:.2%}",
         f"{route.evidence.agreement:.2%}",
+        optional(route.evidence.largest_difference, ".2g"),
         size(route.bytes),
         f"{route.evidence.latency_p50_ms:.2f}",
     )

@@ -78,6 +78,14 @@ class Classification:
         choices = chosen(probabilities)
         return float(np.mean((choices == chosen(reference)) & (choices != NONE)))
 
+    def differences(self, probabilities: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
+        """Of single probabilities from those of `reference`: the mean and the largest.
+
+        What is no number is as far off as a probability can be.
+        """
+        apart = np.nan_to_num(np.abs(probabilities - reference), nan=1.0, posinf=1.0)
+        return float(apart.mean()), float(apart.max())
+
     def worst_class_drop(
         self, probabilities: np.ndarray, reference: np.ndarray, labels: np.ndarray
     ) -> tuple[str, float]:

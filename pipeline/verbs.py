@@ -113,15 +113,42 @@ def evaluate(args: Sequence[str]) -> None:
     print(f"test accuracy {stages.evaluate(Run(options.run)):.2%}")
 
 
+EXPORT_USAGE = """\
+usage: convoy export RUN [flags]
+
+Write the bundle of a run again, as its recipe says or as flags do, unproven as yet.
+
+The flags, with what the recipe of the run says: convoy export runs/latest --help"""
+
+
 def export(args: Sequence[str]) -> None:
     """Write a run's bundle again: `convoy export runs/latest`, then `convoy verify`."""
-    options = parse(RunOptions, args, "convoy export")
+    if not args or args[0].startswith("-"):
+        if args[:1] in (["-h"], ["--help"]):
+            print(EXPORT_USAGE)
+            return
+        raise ConvoyError(
+            "`convoy export` does not know what to export: expected a run folder first, received "
+            f"{args[0] if args else 'nothing'}; give it, as in `convoy export runs/latest`."
+        )
     with muted():
         from pipeline import stages
+        from pipeline.recipe import Export
         from pipeline.run import Run
 
-    bundle = stages.export(Run(options.run))
-    print(f"{bundle.folder} is written and unproven; prove it with: convoy verify {options.run}")
+    @dataclass(frozen=True)
+    class ExportOptions:
+        """Write a run's bundle again, unproven as yet."""
+
+        export: Export
+
+    folder, *flags = args
+    run = Run(Path(folder))
+    options = parse(
+        ExportOptions, flags, f"convoy export {folder}", ExportOptions(run.recipe.export)
+    )
+    bundle = stages.export(run, options.export)
+    print(f"{bundle.folder} is written and unproven; prove it with: convoy verify {folder}")
 
 
 def verify(args: Sequence[str]) -> None:
@@ -145,12 +172,14 @@ class PredictOptions:
     files: tyro.conf.Positional[tuple[str, ...]]
     """Images of any size and kind."""
     route: str | None = None
-    """Which exported file answers; of tflite-fp32, tflite-int8 and saved_model the first that may
-    ship, where none is given."""
+    """Which exported file answers; the first of those for devices that may ship, or else the
+    SavedModel, where none is given."""
     top: int = 3
     """How many classes to name."""
     json: bool = False
     """One JSON object a line."""
+    self_test: bool = False
+    """Answer the bundle's golden images, and compare with the answers where it was proven."""
     allow_unproven: bool = False
     """Also run a file that did not pass the gate."""
 
@@ -160,14 +189,20 @@ def predict(args: Sequence[str]) -> int:
     options = parse(PredictOptions, args, "convoy predict")
     from pipeline.predict import load_route
     from serving.answers import print_answers
+    from serving.edge import bundle_of
+    from serving.golden import print_self_test
 
-    if not options.files or options.top < 1:
+    if not (options.files or options.self_test) or options.top < 1:
         raise ConvoyError(
             "`convoy predict` has nothing to answer: expected an image at least and --top of 1 or "
             f"more, received {len(options.files)} and {options.top}; give both."
         )
     with muted():
         model = load_route(options.bundle, options.route, options.allow_unproven)
+    if options.self_test:
+        print_self_test(model, bundle_of(options.bundle), options.json)
+    if not options.files:
+        return 0
     return print_answers(model, options.files, options.top, options.json, "convoy")
 
 

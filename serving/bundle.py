@@ -7,6 +7,7 @@ sha256, what it scored on the test split and whether the gate lets it ship.
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,14 @@ from serving.errors import ConvoyError, GateFailed, nearest
 SCHEMA = 1
 MANIFEST = "manifest.json"
 # What a device can run, the first choice first.
-DEVICE_ROUTES = ("tflite-fp32", "tflite-int8")
+DEVICE_ROUTES = (
+    "tflite-fp32",
+    "tflite-int8",
+    "tflite-dynamic",
+    "tflite-fp16",
+    "tflite-int16x8",
+    "onnx",
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,10 @@ class Evidence:
 
     Fractions lie in 0-1; latencies are milliseconds for one image, on one thread
     for TFLite and on the runtime's own threads for the SavedModel. `agreement` is
-    with the trained network, `signatures` that of each further way in.
+    with the trained network, `signatures` that of each further way in. The
+    differences are those of single probabilities from the trained network's, in
+    the mean and at most; `images_per_second` were answered with all cores.
+    What older bundles do not tell is `None`.
     """
 
     images: int
@@ -70,6 +81,21 @@ class Evidence:
     latency_p50_ms: float
     latency_p99_ms: float
     signatures: dict[str, float] = field(default_factory=dict)
+    mean_difference: float | None = None
+    largest_difference: float | None = None
+    images_per_second: float | None = None
+
+    @property
+    def accuracy_interval(self) -> tuple[float, float]:
+        """Where the accuracy lies on images like these, at 95% confidence.
+
+        Reference:
+            Wilson, 1927. https://doi.org/10.1080/01621459.1927.10502953
+        """
+        z, n, share = 1.959964, self.images, self.accuracy
+        centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+        half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+        return centre - half, centre + half
 
 
 @dataclass(frozen=True)
@@ -99,7 +125,11 @@ class Route:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The content of `manifest.json`."""
+    """The content of `manifest.json`.
+
+    `export` is that part of a recipe, as the bundle was written by it; `golden`
+    is there once the bundle was verified.
+    """
 
     schema: int
     name: str
@@ -110,6 +140,8 @@ class Manifest:
     output: str
     provenance: dict[str, Any]
     routes: tuple[Route, ...]
+    export: dict[str, Any] = field(default_factory=dict)
+    golden: File | None = None
 
     @property
     def held_back(self) -> list[Route]:
@@ -154,6 +186,8 @@ class Manifest:
             output=content["output"],
             provenance=dict(content["provenance"]),
             routes=tuple(_route(each) for each in content["routes"]),
+            export=dict(content.get("export", {})),
+            golden=File(**content["golden"]) if content.get("golden") else None,
         )
 
 
@@ -197,7 +231,7 @@ class Bundle:
         found = [routes[name] for name in wanted if name in routes]
         if not found:
             raise ConvoyError(
-                f"{self.folder} has no file to run: expected {' or '.join(wanted)}, received "
+                f"{self.folder} has no file to run: expected one of {', '.join(wanted)}, received "
                 f"{', '.join(routes) or 'no file at all'}; train again with --export.tflite fp32."
             )
         able = [route for route in found if allow_unproven or (route.gate and route.gate.passed)]

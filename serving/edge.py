@@ -2,6 +2,7 @@
 
     convoy-edge BUNDLE photo.png
     convoy-edge model.tflite *.jpg --json
+    convoy-edge BUNDLE --self-test
 
 From Python, `load("bundle").answers("photo.png")`.
 """
@@ -21,11 +22,16 @@ import numpy as np
 
 from serving.answers import print_answers
 from serving.bundle import DEVICE_ROUTES, MANIFEST, Bundle, open_bundle
+from serving.classifier import ImageClassifier, not_runnable
 from serving.errors import INTERRUPTED, ConvoyError
+from serving.golden import print_self_test
+from serving.onnx import OnnxModel
 from serving.silence import hang_up, muted
 from serving.tflite import EdgeModel
 
 PATIENCE_SECONDS = 30
+# What runs a file, by the ending of its name.
+KINDS: dict[str, type[ImageClassifier]] = {".tflite": EdgeModel, ".onnx": OnnxModel}
 
 
 def mentions(manifest: Path, name: str) -> bool:
@@ -70,9 +76,19 @@ def survives(attempt: Callable[[], object]) -> bool:
     return not os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
+def start(
+    path: Path,
+    labels: Sequence[str] | None = None,
+    num_threads: int = 1,
+    route: str | None = None,
+) -> ImageClassifier:
+    """Load a file in the runtime that its name's ending asks for."""
+    return KINDS.get(path.suffix, EdgeModel)(path, labels, num_threads, route)
+
+
 def try_out(path: Path) -> None:
     """Load a file and answer a black image."""
-    model = EdgeModel(path)
+    model = start(path)
     model.probabilities(np.zeros(model.shape, np.uint8))
 
 
@@ -81,8 +97,8 @@ def load(
     route: str | None = None,
     num_threads: int = 1,
     allow_unproven: bool = False,
-) -> EdgeModel:
-    """Load a route of a bundle, or a `.tflite` file.
+) -> ImageClassifier:
+    """Load a route of a bundle, or a `.tflite` or `.onnx` file.
 
     Where no route is named it is the first of `DEVICE_ROUTES` that may ship.
     Hash and gate are checked for every file that a bundle lists, also when the
@@ -107,13 +123,11 @@ def load(
     if found:
         bundle, route = found
         path = bundle.checked(route, allow_unproven)
-        return EdgeModel(path, bundle.manifest.labels, num_threads, route)
+        return start(path, bundle.manifest.labels, num_threads, route)
     if not survives(lambda: try_out(source)):
-        raise ConvoyError(
-            f"{source} cannot be run: expected a whole TensorFlow Lite model, received one that "
-            "crashes the runtime; export it again."
-        )
-    return EdgeModel(source, num_threads=num_threads)
+        crash = RuntimeError("one that crashes the runtime")
+        raise not_runnable(source, crash, KINDS.get(source.suffix, EdgeModel).format)
+    return start(source, num_threads=num_threads)
 
 
 def positive(text: str) -> int:
@@ -130,18 +144,36 @@ def parser() -> argparse.ArgumentParser:
         prog="convoy-edge",
         description="Say what images show, without TensorFlow.",
         epilog="An image that cannot be read is reported and the others are still answered. "
-        "Exit code: 0 all answered, 2 bad input, 3 the gate did not pass the model.",
+        "Exit code: 0 all answered, 2 bad input, 3 the gate did not pass the model, or it answers "
+        "otherwise here than where it was proven.",
     )
     add = command.add_argument
     add("source", metavar="BUNDLE_OR_TFLITE", help="a bundle folder or a .tflite file")
-    add("images", metavar="IMAGE", nargs="+", help="image files")
+    add("images", metavar="IMAGE", nargs="*", help="image files")
     first = f"the first of {', '.join(DEVICE_ROUTES)} that may ship"
     add("--route", help=f"which file of the bundle to run (default: {first})")
     add("--top", type=positive, default=3, metavar="K", help="answers per image (default: 3)")
     add("--json", action="store_true", help="print one JSON object per image and line")
     add("--threads", type=positive, default=1, metavar="N", help="threads (default: 1)")
+    add("--self-test", action="store_true", help="answer the bundle's golden images, and compare")
     add("--allow-unproven", action="store_true", help="run a file that the gate did not pass")
     return command
+
+
+def bundle_of(source: Path) -> Bundle:
+    """The bundle that a folder is, or that lists a file.
+
+    Raises:
+        ConvoyError: there is none.
+    """
+    if source.is_dir():
+        return open_bundle(source)
+    if found := owner(source):
+        return found[0]
+    raise ConvoyError(
+        f"no bundle lists {source}: expected one, whose golden images tell what it should answer, "
+        "received a file alone; copy the whole bundle."
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -149,9 +181,13 @@ def run(options: argparse.Namespace) -> int:
     try:
         with muted():
             model = load(options.source, options.route, options.threads, options.allow_unproven)
+        if options.self_test:
+            print_self_test(model, bundle_of(Path(options.source)), options.json)
     except ConvoyError as error:
         print(f"convoy-edge: {error}", file=sys.stderr)
         return error.exit_code
+    if not options.images:
+        return 0
     if model.route is None:
         print(
             f"convoy-edge: note: no bundle lists {model.path}, so nothing proves it and its "
@@ -163,7 +199,10 @@ def run(options: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command `convoy-edge`; returns its exit code."""
-    options = parser().parse_args(argv)
+    command = parser()
+    options = command.parse_args(argv)
+    if not options.images and not options.self_test:
+        command.error("expected an image at least, or --self-test, received neither; give one")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     # Pillow also remarks on oddities that do not keep it from reading an image.

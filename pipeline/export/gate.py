@@ -3,8 +3,9 @@
 from pipeline.recipe import Gate as Limits
 from serving.bundle import Evidence, Gate, Route
 
-# Routes that compute in integers: they may lose a little accuracy, not just rounding.
-QUANTIZED = ("tflite-int8",)
+# Routes whose weights or activations are integers: they may lose a little accuracy, not just
+# rounding.
+QUANTIZED = ("tflite-dynamic", "tflite-int8", "tflite-int16x8")
 
 
 def judge(route: Route, evidence: Evidence, reference_accuracy: float, limits: Limits) -> Gate:

@@ -17,8 +17,9 @@ def verify_page(manifest: Manifest, accuracy: float, images: int) -> str:
         f"{verdict} The trained network answers {accuracy:.2%} of {images:,} test images rightly; "
         "each exported file was run on all of them in its own runtime.",
         "",
-        "| Route | Gate | Accuracy | Agrees | Worst class | Size | p50 | p99 |",
-        "|---|---|--:|--:|---|--:|--:|--:|",
+        "| Route | Gate | Accuracy (95%) | Agrees | Differs | Worst class | Size | p50 | p99 | "
+        "Images/s |",
+        "|---|---|--:|--:|--:|---|--:|--:|--:|--:|",
         *[row(route) for route in manifest.routes],
         "",
         *[
@@ -28,9 +29,12 @@ def verify_page(manifest: Manifest, accuracy: float, images: int) -> str:
         ],
         *([""] if failed else []),
         "*Agrees*: share of images on which the file chooses the class the trained network "
-        "chooses; for the SavedModel the lowest of its signatures. *Worst class*: the one that "
+        "chooses; for the SavedModel the lowest of its signatures. *Accuracy*: in brackets where "
+        "it lies on other images of this kind, at 95% confidence. *Differs*: probabilities from "
+        "those of the trained network, in the mean and at most. *Worst class*: the one that "
         "loses most accuracy against the trained network, in percentage points. *p50*, *p99*: "
-        "milliseconds for one image on the machine that ran the proof, TFLite on one thread.",
+        "milliseconds for one image on the machine that ran the proof, TFLite on one thread. "
+        "*Images/s*: all images on all cores, TFLite with a model on each.",
         "",
     ]
     return "\n".join(lines)
@@ -40,19 +44,33 @@ def row(route: Route) -> str:
     """One route of the table."""
     evidence = route.evidence
     if evidence is None or route.gate is None:
-        return f"| {route.route} | not run | | | | {size(route.bytes)} | | |"
+        return f"| {route.route} | not run | | | | | {size(route.bytes)} | | | |"
     agrees = min([evidence.agreement, *evidence.signatures.values()])
     cells = [
         route.route,
         "pass" if route.gate.passed else "**FAIL**",
-        f"{evidence.accuracy:.2%}",
+        f"{evidence.accuracy:.2%} ({interval(evidence)})",
         f"{agrees:.2%}",
+        differs(evidence),
         worst_class(evidence),
         size(route.bytes),
         f"{evidence.latency_p50_ms:.2f}",
         f"{evidence.latency_p99_ms:.2f}",
+        optional(evidence.images_per_second, ",.0f"),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def interval(evidence: Evidence) -> str:
+    """From where to where the accuracy lies, in percent."""
+    low, high = evidence.accuracy_interval
+    return f"{100 * low:.1f}-{100 * high:.1f}"
+
+
+def differs(evidence: Evidence) -> str:
+    """How far probabilities lie from the trained network's: the mean, and the most."""
+    figures = (evidence.mean_difference, evidence.largest_difference)
+    return ", ".join(optional(figure, ".2g") for figure in figures if figure is not None)
 
 
 def worst_class(evidence: Evidence) -> str:
@@ -60,6 +78,11 @@ def worst_class(evidence: Evidence) -> str:
     if evidence.worst_class_drop <= 0:
         return "none loses"
     return f"{evidence.worst_class} -{100 * evidence.worst_class_drop:.1f}"
+
+
+def optional(figure: float | None, form: str) -> str:
+    """A figure that older bundles do not tell."""
+    return "" if figure is None else format(figure, form)
 
 
 def size(count: int) -> str:

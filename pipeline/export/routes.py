@@ -1,33 +1,39 @@
 """Every route of a bundle answers a whole split, in its own runtime."""
 
+import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import tensorflow as tf
 
 from pipeline.console import progress
+from serving.answers import Answering
 from serving.bundle import Bundle
+from serving.edge import start
 from serving.silence import muted
-from serving.tflite import EdgeModel
 
 BATCH_SIZE = 250
-# Single images timed on routes that score in batches; the first ones warm up.
-TIMED, WARMING = 300, 50
+# Single images timed, one after the other; the first ones warm up.
+TIMED, WARMING = 1000, 50
 
 
 @dataclass(frozen=True)
 class Answers:
     """What a route said.
 
-    `probabilities` is `(images, classes)`, `milliseconds` the time each single
-    image took, `signatures` the answers of further ways in.
+    `probabilities` is `(images, classes)`, `milliseconds` the time each of some
+    single images took, `images_per_second` the rate of all together on all
+    cores, `signatures` the answers of further ways in.
     """
 
     probabilities: np.ndarray
     milliseconds: np.ndarray
+    images_per_second: float
     signatures: dict[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -40,35 +46,54 @@ def answer(bundle: Bundle, route: str, images: np.ndarray) -> Answers:
     path = bundle.checked(route, allow_unproven=True)
     if route == "saved_model":
         return answer_saved_model(path, images, bundle.manifest.output)
-    return answer_tflite(path, images)
+    return answer_file(path, images)
 
 
-def answer_tflite(path: Path, images: np.ndarray) -> Answers:
-    """Image by image, as a device does it, by the code a device runs."""
+def answer_file(path: Path, images: np.ndarray) -> Answers:
+    """Image by image, as a device does it, by the code a device runs; one model on each core."""
+    cores = len(os.sched_getaffinity(0))
+    idle: SimpleQueue[Answering] = SimpleQueue()
     with muted():
-        model = EdgeModel(path)
-    rows, milliseconds = [], np.empty(len(images))
-    with progress(f"scoring {path.suffixes[-2][1:]}", len(images)) as advance:
-        for position, image in enumerate(images):
-            started = time.perf_counter()
-            rows.append(model.probabilities(image))
-            milliseconds[position] = 1000 * (time.perf_counter() - started)
-            advance()
-    return Answers(np.stack(rows), milliseconds)
+        for _ in range(cores):
+            idle.put(start(path))
+
+    def score(start: int) -> np.ndarray:
+        model = idle.get()
+        rows = [model.probabilities(image) for image in images[start : start + BATCH_SIZE]]
+        idle.put(model)
+        return np.stack(rows)
+
+    parts, began = [], time.perf_counter()
+    with (
+        ThreadPoolExecutor(cores) as pool,
+        progress(f"scoring {''.join(path.suffixes[-2:])[1:]}", len(images)) as advance,
+    ):
+        try:
+            for part in pool.map(score, range(0, len(images), BATCH_SIZE)):
+                parts.append(part)
+                advance(len(part))
+        finally:
+            pool.shutdown(cancel_futures=True)
+    rate = len(images) / (time.perf_counter() - began)
+    milliseconds = time_single(images, idle.get().probabilities)
+    return Answers(np.concatenate(parts), milliseconds, rate)
 
 
 def answer_saved_model(path: Path, images: np.ndarray, output: str) -> Answers:
     """In batches, through each signature, as a server does it; `output` is its answer's name."""
     signatures = tf.saved_model.load(str(path)).signatures
     pixels, encoded = signatures["serving_default"], signatures["serve_bytes"]
+    began = time.perf_counter()
     by_pixels = in_batches(images, "scoring saved_model", lambda batch: pixels(image=floats(batch)))
+    rate = len(images) / (time.perf_counter() - began)
     by_bytes = in_batches(images, "  as PNG", lambda batch: encoded(image_bytes=pngs(batch)))
     by_example = in_batches(
         images, "  as tf.Example", lambda batch: signatures["classify"](inputs=examples(batch))
     )
     return Answers(
         by_pixels[output],
-        time_single(images, lambda image: pixels(image=floats(image))),
+        time_single(images, lambda image: pixels(image=floats(image[None]))),
+        rate,
         {"serve_bytes": by_bytes[output], "classify": by_example["scores"]},
     )
 
@@ -89,7 +114,7 @@ def time_single(images: np.ndarray, run: Callable) -> np.ndarray:
     milliseconds = []
     for turn in range(WARMING + TIMED):
         started = time.perf_counter()
-        run(images[turn % len(images)][None])
+        run(images[turn % len(images)])
         milliseconds.append(1000 * (time.perf_counter() - started))
     return np.array(milliseconds[WARMING:])
 

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from models.fold import fold_batch_norm
 from pipeline.export.pixels import read_pixels
 from pipeline.task import Classification
 from serving.image import Shape
@@ -47,4 +48,23 @@ def write_saved_model(network: keras.Model, task: Classification, folder: Path) 
         "serve_bytes", answer_bytes, [tf.TensorSpec((None,), tf.string, name="image_bytes")]
     )
     archive.add_endpoint("classify", classify, [tf.TensorSpec((None,), tf.string, name="inputs")])
+    archive.write_out(folder, verbose=False)
+
+
+def write_plain(
+    network: keras.Model, task: Classification, folder: Path, batch: int | None
+) -> None:
+    """Save the network for a converter: one way in, `image` float32 of `batch` images.
+
+    Converters fold a batch norm into the convolution before it; not through a pool, as we do.
+    """
+    network = fold_batch_norm(network)
+    (image,) = network.inputs
+    archive = keras.export.ExportArchive()
+    archive.track(network)
+    archive.add_endpoint(
+        "serving_default",
+        lambda image: task.answer(network, image),
+        [tf.TensorSpec((batch, *image.shape[1:]), name="image")],
+    )
     archive.write_out(folder, verbose=False)

@@ -1,10 +1,10 @@
 """Conversion to TFLite, in a child process: the converter leaks memory and can abort.
 
 The only module that knows `tf.lite`. Run as a program it is the child:
-`python -m pipeline.export.tflite VARIANT SAVED_MODEL TARGET CALIBRATION`.
+`python -m pipeline.export.tflite SAVED_MODEL CALIBRATION VARIANT=TARGET ...`.
 """
 
-import subprocess
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,13 +13,22 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from models.fold import fold_batch_norm
 from models.routes import refusals
+from pipeline.export.child import ChildFailed, run_child
+from pipeline.export.saved_model import write_plain
 from pipeline.task import Classification
 from serving.errors import ConvoyError
 
 # A converter that hangs is ended; small networks take seconds.
-LIMIT_SECONDS = 600
+LIMIT_SECONDS = 600.0
+# Files that compute in floats need what float files need, the others what integers need.
+ARITHMETIC = {
+    "fp32": "tflite-fp32",
+    "fp16": "tflite-fp32",
+    "dynamic": "tflite-fp32",
+    "int8": "tflite-int8",
+    "int16x8": "tflite-int8",
+}
 
 
 def require_convertible(network: keras.Model, variants: Sequence[str]) -> None:
@@ -30,8 +39,8 @@ def require_convertible(network: keras.Model, variants: Sequence[str]) -> None:
     """
     found = refusals(network)
     for variant in variants:
-        for layer, reason in found[f"tflite-{variant}"]:
-            others = [each for each in variants if not found[f"tflite-{each}"]]
+        for layer, reason in found[ARITHMETIC[variant]]:
+            others = [each for each in variants if not found[ARITHMETIC[each]]]
             remedy = f"--export.tflite {' '.join(others)}".strip()
             raise ConvoyError(
                 f"`{network.name}` cannot become the {variant} TFLite file that the recipe wants: "
@@ -43,11 +52,11 @@ def require_convertible(network: keras.Model, variants: Sequence[str]) -> None:
 def write_tflite(
     network: keras.Model, task: Classification, calibration: np.ndarray, targets: dict[str, Path]
 ) -> None:
-    """Convert `network` to each variant in `targets` (`"fp32"`, `"int8"`).
+    """Convert `network` to each variant in `targets`.
 
-    Inputs keep the name `image`, outputs the task's. The batch is 1. `fp32`
-    takes float32 0-255; `int8` takes uint8 pixels as they are and answers in
-    uint8, scale 1/256. Only builtin operations are used.
+    Inputs keep the name `image`, outputs the task's. The batch is 1. `int8`
+    takes uint8 pixels as they are and answers in uint8, scale 1/256; the others
+    take float32 0-255 and answer in float32. Only builtin operations are used.
 
     Args:
         network: float32, as trained.
@@ -59,80 +68,62 @@ def write_tflite(
         ConvoyError: the converter refuses the network, crashes or hangs.
     """
     with tempfile.TemporaryDirectory() as folder:
-        saved_model = Path(folder, "fixed_batch")
-        images = Path(folder, "calibration.npy")
-        write_fixed_batch(network, task, saved_model)
+        saved_model, images = f"{folder}/fixed_batch", f"{folder}/calibration.npy"
+        # Static shapes make the best TFLite.
+        write_plain(network, task, Path(saved_model), batch=1)
         np.save(images, calibration)
-        for variant, target in targets.items():
-            convert_in_child(saved_model, variant, target, images)
+        wanted = [f"{variant}={target.absolute()}" for variant, target in targets.items()]
+        try:
+            run_child(__name__, [saved_model, images, *wanted], LIMIT_SECONDS * len(wanted))
+        except ChildFailed as failure:
+            # They are written in turn: the first that is not there is the one.
+            missing = [variant for variant, target in targets.items() if not target.exists()]
+            raise ConvoyError(
+                f"`{network.name}` cannot become the {' or '.join(missing[:1])} TFLite file: "
+                "expected layers that TensorFlow's converter turns into builtin operations, "
+                f"received {reason(failure)}; change the layer that it names, or leave the file "
+                "out with --export.tflite."
+            ) from failure
 
 
-def write_fixed_batch(network: keras.Model, task: Classification, folder: Path) -> None:
-    """Save the network for one image at a time: static shapes make the best TFLite.
-
-    The converter folds a batch norm into the convolution before it; not through a pool, as we do.
-    """
-    import tensorflow as tf
-
-    network = fold_batch_norm(network)
-    (image,) = network.inputs
-    archive = keras.export.ExportArchive()
-    archive.track(network)
-    archive.add_endpoint(
-        "serving_default",
-        lambda image: task.answer(network, image),
-        [tf.TensorSpec((1, *image.shape[1:]), name="image")],
-    )
-    archive.write_out(folder, verbose=False)
+def reason(failure: ChildFailed) -> str:
+    """What the converter said, in a few words: the operations that it does not know, and where."""
+    unknown = re.search(r"^(?:Custom|Flex) ops: (.+?)\s*$", failure.said, re.MULTILINE)
+    place = re.search(r'"\w+:", "([^"@]+)@', failure.said)
+    return f"{unknown[1]} in {place[1]}" if unknown and place else str(failure)
 
 
-def convert_in_child(saved_model: Path, variant: str, target: Path, calibration: Path) -> None:
-    """Run `convert` in a process of its own and translate its end."""
-    paths = [str(path.absolute()) for path in (saved_model, target, calibration)]
-    command = [sys.executable, "-m", __name__, variant, *paths]
-    try:
-        child = subprocess.run(
-            command,
-            # Where this very package lies: Python looks into the working folder first.
-            cwd=Path(__file__).parents[2],
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_SECONDS,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ConvoyError(
-            f"the TFLite converter hung on `{variant}`: expected an end within {LIMIT_SECONDS} s; "
-            "try a smaller network."
-        ) from error
-    if child.returncode != 0:
-        words = child.stderr.strip().splitlines() or ["nothing"]
-        raise ConvoyError(
-            f"the TFLite converter refused `{variant}` (code {child.returncode}): expected builtin "
-            f"operations only, received `{words[-1][:300]}`; change the layer it names."
-        )
-
-
-def convert(variant: str, saved_model: str, target: str, calibration: str) -> None:
-    """Convert the SavedModel's `serving_default` and write the file `target`."""
+def convert(variant: str, saved_model: str, calibration: str) -> bytes:
+    """Convert the SavedModel's `serving_default`."""
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(
         saved_model, signature_keys=["serving_default"]
     )
-    if variant == "int8":
-        images = np.load(calibration)
-
-        def representative() -> Iterator[dict[str, np.ndarray]]:
-            for image in images:
-                yield {"image": image[None].astype(np.float32)}
-
+    if variant != "fp32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = representative
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    if variant == "fp16":
+        converter.target_spec.supported_types = [tf.float16]
+    operations = {
+        "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
+        "int16x8": tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+    }
+    if variant in operations:
+        converter.representative_dataset = lambda: representatives(calibration)
+        converter.target_spec.supported_ops = [operations[variant]]
+    if variant == "int8":
         converter.inference_input_type = tf.uint8
         converter.inference_output_type = tf.uint8
-    Path(target).write_bytes(converter.convert())
+    return converter.convert()
+
+
+def representatives(calibration: str) -> Iterator[dict[str, np.ndarray]]:
+    """The images that set the ranges of integer files, one by one as the network takes them."""
+    for image in np.load(calibration):
+        yield {"image": image[None].astype(np.float32)}
 
 
 if __name__ == "__main__":
-    convert(*sys.argv[1:])
+    _, saved_model, calibration, *wanted = sys.argv
+    for variant, target in (each.split("=", 1) for each in wanted):
+        Path(target).write_bytes(convert(variant, saved_model, calibration))

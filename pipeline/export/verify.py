@@ -6,15 +6,29 @@ import keras
 import numpy as np
 
 from pipeline.data.batches import evaluation_batches
-from pipeline.data.splits import Examples
+from pipeline.data.splits import Examples, balanced
 from pipeline.export.gate import judge
 from pipeline.export.page import verify_page
 from pipeline.export.routes import Answers, answer
-from pipeline.files import write_json, write_text
+from pipeline.files import whole, write_json, write_text
+from pipeline.recipe import Export
 from pipeline.run import Run
 from pipeline.task import Classification
-from serving.bundle import MANIFEST, Bundle, Evidence, Manifest, Route, digest, open_bundle
+from serving.bundle import (
+    MANIFEST,
+    Bundle,
+    Evidence,
+    Manifest,
+    Route,
+    digest,
+    file_entry,
+    open_bundle,
+)
 from serving.errors import ConvoyError, GateFailed
+from serving.golden import GOLDEN, Golden
+
+# Enough to notice a runtime that computes otherwise, few enough to travel with every bundle.
+GOLDEN_IMAGES = 10
 
 
 def probabilities(network: keras.Model, task: Classification, examples: Examples) -> np.ndarray:
@@ -49,8 +63,8 @@ def load_network(run: Run) -> keras.Model:
 def verify(run: Run, task: Classification, test: Examples, reference: np.ndarray) -> Bundle:
     """Score each route, judge it, and keep the evidence in the bundle.
 
-    Writes the verdicts into the manifest, and `verify.json` and `verify.md`
-    beside it.
+    Writes the verdicts into the manifest, and `verify.json`, `verify.md` and the
+    golden images beside it.
 
     Args:
         run: with a bundle in it.
@@ -62,14 +76,22 @@ def verify(run: Run, task: Classification, test: Examples, reference: np.ndarray
         ConvoyError: the bundle is missing, or a file in it is damaged.
     """
     bundle = open_bundle(run.bundle)
-    accuracy, limits = task.score(reference, test.labels), run.recipe.export.gate
-    routes = []
+    accuracy, wanted = task.score(reference, test.labels), bundle.manifest.export
+    limits = (Export.from_dict(wanted) if wanted else run.recipe.export).gate
+    routes, answers = [], {}
     for route in bundle.manifest.routes:
-        answers = answer(bundle, route.route, test.images)
-        evidence = weigh(answers, task, test.labels, reference)
+        given = answer(bundle, route.route, test.images)
+        evidence = weigh(given, task, test.labels, reference)
         gate = judge(route, evidence, accuracy, limits)
         routes.append(dataclasses.replace(route, evidence=evidence, gate=gate))
-    manifest = dataclasses.replace(bundle.manifest, routes=tuple(routes))
+        answers[route.route] = given.probabilities
+    chosen = balanced(test, GOLDEN_IMAGES, run.recipe.seed)
+    golden = Golden(test.images[chosen], {name: each[chosen] for name, each in answers.items()})
+    with whole(run.bundle / GOLDEN) as scratch:
+        golden.save(scratch)
+    manifest = dataclasses.replace(
+        bundle.manifest, routes=tuple(routes), golden=file_entry(run.bundle, GOLDEN)
+    )
     write_json(run.bundle / "verify.json", evidence_record(manifest, accuracy, len(test)))
     write_text(run.bundle / "verify.md", verify_page(manifest, accuracy, len(test)))
     # Last: a manifest that lets a file ship has its evidence beside it.
@@ -82,6 +104,7 @@ def weigh(
 ) -> Evidence:
     """Turn a route's answers into figures."""
     worst_class, drop = task.worst_class_drop(answers.probabilities, reference, labels)
+    mean, largest = task.differences(answers.probabilities, reference)
     p50, p99 = np.percentile(answers.milliseconds, [50, 99])
     return Evidence(
         images=len(labels),
@@ -94,6 +117,9 @@ def weigh(
         signatures={
             name: task.agreement(given, reference) for name, given in answers.signatures.items()
         },
+        mean_difference=mean,
+        largest_difference=largest,
+        images_per_second=round(answers.images_per_second, 1),
     )
 
 

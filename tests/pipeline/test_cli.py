@@ -111,6 +111,14 @@ def test_predict_gives_the_answers_of_a_device_on_every_route(smoke_run, here, c
         assert one == (pytest.approx(other[0], abs=0.11), other[1])
 
 
+def test_every_route_answers_its_golden_images_as_it_did_where_it_was_proven(smoke_run, capsys):
+    for route in ("tflite-fp32", "tflite-int8", "saved_model"):
+        arguments = [str(smoke_run.bundle), "--self-test", "--route", route]
+        assert cli.main(["predict", *arguments, "--json"]) == 0
+        result = json.loads(capsys.readouterr().out)
+        assert (result["route"], result["images"]) == (route, 10)
+
+
 def keep_routes(bundle, *names):
     """Strike all other routes from a bundle's manifest."""
     path = bundle / "manifest.json"

@@ -23,7 +23,8 @@ def sabotaged(run_copy, smoke_splits):
     for weight in network.trainable_weights:
         values = keras.ops.convert_to_numpy(weight)
         weight.assign(values + generator.standard_normal(values.shape) * values.std())
-    write_bundle(run_copy, network, smoke_splits, Classification(smoke_splits.labels))
+    task, export = Classification(smoke_splits.labels), run_copy.recipe.export
+    write_bundle(run_copy, network, smoke_splits, task, export)
     return run_copy
 
 

@@ -197,6 +197,14 @@ def test_the_worst_class_drop_is_the_largest_loss_of_accuracy_in_a_class(seed, c
     assert drops[worst] == pytest.approx(drop)
 
 
+def test_differences_are_those_of_single_probabilities():
+    reference = np.array([[0.5, 0.5], [0.9, 0.1]])
+    assert TASK.differences(reference + [[0.1, -0.1], [0.0, 0.04]], reference) == pytest.approx(
+        (0.06, 0.1)
+    )
+    assert TASK.differences(np.array([[np.nan, 0.5], [0.9, 0.1]]), reference)[1] == 1.0
+
+
 def test_an_answer_that_is_no_number_is_neither_right_nor_agreed_with():
     reference = np.eye(4, dtype="float32")[[0, 1, 2]]
     broken = reference.copy()

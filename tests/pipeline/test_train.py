@@ -27,6 +27,7 @@ def test_a_run_folder_holds_what_its_words_promise(smoke_run):
         "bundle/manifest.json",
         "bundle/verify.md",
         "bundle/verify.json",
+        "bundle/golden.npz",
     } <= found
 
 

@@ -1,19 +1,30 @@
 """Which TFLite files a recipe wants, and whether its network can become them."""
 
 import dataclasses
+from typing import get_args
 
 import keras
+import numpy as np
+import onnx
+import onnxruntime
 import pytest
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 import models
+import pipeline.export.onnx
 from models.layers import Conv2D, GlobalL2Pool2D
-from pipeline import stages
-from pipeline.export.tflite import require_convertible
-from pipeline.files import write_json
+from pipeline import cli, stages
+from pipeline.export.calibration import calibration_images
+from pipeline.export.tflite import require_convertible, write_tflite
+from pipeline.export.verify import load_network
+from pipeline.export.write import require_exportable
 from pipeline.flags import parse
-from pipeline.recipe import Network, Recipe
-from serving.bundle import open_bundle
+from pipeline.recipe import Network, Recipe, Variant
+from pipeline.task import Classification
+from serving import edge
+from serving.bundle import DEVICE_ROUTES, open_bundle
 from serving.errors import ConvoyError
+from serving.tflite import EdgeModel
 
 
 def energetic(input_shape, num_classes):
@@ -44,15 +55,105 @@ def test_a_network_may_do_without_the_file_that_it_cannot_become():
     require_convertible(energetic((8, 8, 1), 3), ())
 
 
-def test_an_export_of_one_variant_holds_that_one_and_the_saved_model(run_copy):
-    content = run_copy.read(run_copy.recipe_json)
-    content["recipe"]["export"]["tflite"] = ["fp32"]
-    write_json(run_copy.recipe_json, content)
-    stages.export(run_copy)
-    stages.verify(run_copy)
-    manifest = open_bundle(run_copy.bundle).manifest
-    assert [route.route for route in manifest.routes] == ["saved_model", "tflite-fp32"]
+def test_an_export_of_other_variants_holds_those_and_keeps_what_it_was_told(run_copy, capsys):
+    told = ["--export.tflite", "fp16", "--export.gate.max-bytes", "1000"]
+    assert cli.main(["export", str(run_copy.folder), *told]) == 0
     assert not list(run_copy.bundle.rglob("*.int8.tflite"))
+    capsys.readouterr()
+    # The limits are those of the export, not of the run's recipe.
+    assert cli.main(["verify", str(run_copy.folder)]) == 3
+    assert "1,000 allowed" in capsys.readouterr().err
+    manifest = open_bundle(run_copy.bundle).manifest
+    assert [route.route for route in manifest.routes] == ["saved_model", "tflite-fp16"]
+
+
+@pytest.mark.parametrize("args", [[], ["--export.tflite", "fp32"]])
+def test_an_export_of_no_run_says_that_a_run_comes_first(args, capsys):
+    assert cli.main(["export", *args]) == 2
+    assert "expected a run folder first" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def all_variants(smoke_run, smoke_splits, tmp_path_factory):
+    """The network of the smoke run as each TFLite file that there is."""
+    folder = tmp_path_factory.mktemp("variants")
+    files = {variant: folder / f"{variant}.tflite" for variant in get_args(Variant)}
+    calibration = calibration_images(smoke_splits.train, 50, seed=0)
+    network, task = load_network(smoke_run), Classification(smoke_splits.labels)
+    write_tflite(network, task, calibration, files)
+    reference = task.activate(network.predict(smoke_splits.test.images[:200], verbose=0)["logits"])
+    return files, np.asarray(reference)
+
+
+# What a file stores its weights in, and between layers its activations; and how far probabilities
+# lie from the network's.
+KINDS = {
+    "fp32": ("float32", "float32", 1e-5),
+    "fp16": ("float16", "float32", 5e-3),
+    "dynamic": ("int8", "float32", 5e-2),
+    "int8": ("int8", "int8", 0.1),
+    "int16x8": ("int8", "int16", 5e-2),
+}
+
+
+@pytest.mark.parametrize("variant", KINDS)
+def test_each_variant_computes_as_its_name_says_and_answers_as_the_network(
+    variant, all_variants, smoke_splits
+):
+    files, reference = all_variants
+    weights, activations, apart = KINDS[variant]
+    interpreter = Interpreter(
+        model_path=str(files[variant]),
+        # Without it tensors show what was stored, not what a kernel unpacked.
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    interpreter.allocate_tensors()
+    operations = {each["op_name"]: each for each in interpreter._get_ops_details()}
+    assert not {name for name in operations if name.startswith("Flex") or name == "CUSTOM"}
+    kinds = {each["index"]: each["dtype"] for each in interpreter.get_tensor_details()}
+    stored = max(interpreter.get_tensor_details(), key=lambda each: np.prod(each["shape"]))
+    assert np.dtype(stored["dtype"]) == weights
+    assert np.dtype(kinds[operations["CONV_2D"]["outputs"][0]]) == activations
+    model = EdgeModel(files[variant])
+    answers = np.stack([model.probabilities(image) for image in smoke_splits.test.images[:200]])
+    assert np.abs(answers - reference).max() < apart
+
+
+def test_an_onnx_file_is_proven_in_its_own_runtime(run_copy, smoke_splits):
+    told = ["--export.tflite", "fp32", "--export.onnx"]
+    assert cli.main(["export", str(run_copy.folder), *told]) == 0
+    assert cli.main(["verify", str(run_copy.folder)]) == 0
+    bundle = open_bundle(run_copy.bundle)
+    assert bundle.route("onnx").evidence.agreement >= 0.999
+    model = onnx.load(str(bundle.checked("onnx")))
+    onnx.checker.check_model(model, full_check=True)
+    ((image,), (answer,)) = (model.graph.input, model.graph.output)
+    assert (image.name, answer.name) == ("image", "probabilities")
+    # Many images at once, as other users of the file would ask.
+    session = onnxruntime.InferenceSession(str(bundle.checked("onnx")))
+    images = smoke_splits.test.images[:50]
+    (together,) = session.run(None, {"image": images.astype(np.float32)})
+    alone = edge.load(run_copy.bundle, "onnx")
+    single = np.stack([alone.probabilities(each) for each in images])
+    np.testing.assert_allclose(together, single, atol=1e-5)
+
+
+def test_onnx_without_its_packages_is_refused_before_training(monkeypatch, smoke_recipe):
+    monkeypatch.setattr(pipeline.export.onnx, "NEEDED", ("tf2onnx", "no_such_package"))
+    wanted = dataclasses.replace(smoke_recipe.export, onnx=True)
+    with pytest.raises(ConvoyError, match="no no_such_package; run `pip install"):
+        require_exportable(energetic((8, 8, 1), 3), dataclasses.replace(wanted, tflite=("fp32",)))
+
+
+def test_every_variant_is_a_route_of_devices_and_has_a_limit_in_the_gate(all_variants):
+    assert {f"tflite-{variant}" for variant in KINDS} == set(DEVICE_ROUTES) - {"onnx"}
+    assert set(KINDS) == set(get_args(Variant))
+
+
+def test_files_shrink_as_their_weights_do(all_variants):
+    size = {variant: file.stat().st_size for variant, file in all_variants[0].items()}
+    assert size["fp16"] < 0.55 * size["fp32"]
+    assert max(size[variant] for variant in ("dynamic", "int8", "int16x8")) < 0.3 * size["fp32"]
 
 
 @pytest.mark.parametrize(
@@ -71,8 +172,8 @@ def test_the_flag_takes_any_of_the_variants(args, expected, smoke_recipe):
 
 
 def test_an_unknown_variant_is_refused(smoke_recipe):
-    with pytest.raises(ConvoyError, match="fp16"):
-        parse(Recipe, ["--export.tflite", "fp16"], "convoy train smoke", default=smoke_recipe)
+    with pytest.raises(ConvoyError, match="fp8"):
+        parse(Recipe, ["--export.tflite", "fp8"], "convoy train smoke", default=smoke_recipe)
 
 
 def test_a_recipe_from_before_there_was_a_choice_wants_both(smoke_recipe):

@@ -4,6 +4,9 @@ import dataclasses
 import json
 
 import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
 
 from serving.bundle import Evidence, Gate, Manifest, Route, open_bundle
 from serving.errors import ConvoyError, GateFailed, nearest
@@ -18,10 +21,29 @@ def rewrite(bundle, **changes):
 
 
 def test_manifest_survives_the_disk(bundle):
-    evidence = Evidence(10000, 0.93, 0.99, "shirt", 0.01, 0.1, 0.2, {"classify": 1.0})
+    evidence = Evidence(10000, 0.93, 0.99, "shirt", 0.01, 0.1, 0.2, {"classify": 1.0}, 0.1, 0.2, 9)
     route = Route("tflite-fp16", "tflite/x", (), evidence, Gate(False, ("slow", "wrong")))
     manifest = dataclasses.replace(bundle.manifest, routes=(*bundle.manifest.routes, route))
     assert Manifest.from_json(manifest.to_json(), "here") == manifest
+
+
+def test_a_manifest_from_before_there_were_golden_images_is_read(bundle):
+    evidence = Evidence(10, 0.9, 0.9, "bag", 0.0, 0.1, 0.2)
+    route = dataclasses.replace(bundle.manifest.routes[0], evidence=evidence)
+    older = dataclasses.replace(bundle.manifest, routes=(route,))
+    content = json.loads(older.to_json())
+    del content["golden"], content["export"]
+    for later in ("mean_difference", "largest_difference", "images_per_second"):
+        del content["routes"][0]["evidence"][later]
+    assert Manifest.from_json(json.dumps(content), "here") == older
+
+
+@given(st.integers(1, 10**6), st.data())
+def test_the_interval_of_an_accuracy_is_wilsons(images, data):
+    right = data.draw(st.integers(0, images))
+    evidence = Evidence(images, right / images, 1.0, "bag", 0.0, 0.1, 0.2)
+    expected = scipy.stats.binomtest(right, images).proportion_ci(0.95, method="wilson")
+    assert evidence.accuracy_interval == pytest.approx(expected, abs=1e-6)
 
 
 def test_bundle_on_disk_reads_as_it_was_written(bundle):

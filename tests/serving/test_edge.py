@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from serving import edge, tflite
+from serving import classifier, edge, tflite
 from serving.answers import top_k
 from serving.bundle import Gate
 from serving.edge import load, main
@@ -176,7 +176,8 @@ def test_a_bundle_without_a_file_for_devices_is_refused_in_one_sentence(bundle, 
     with_gates(bundle, {})
     assert main([str(bundle.folder), str(photo)]) == 2
     said = capsys.readouterr().err
-    assert "has no file to run: expected tflite-fp32 or tflite-int8, received no file" in said
+    assert "has no file to run: expected one of tflite-fp32, tflite-int8," in said
+    assert "received no file at all; train again with --export.tflite fp32" in said
     assert said.count("\n") == 1
 
 
@@ -224,13 +225,13 @@ def test_labels_must_fit_the_model(exported):
 )
 def test_models_of_other_inputs_are_refused(tmp_path, shape):
     with pytest.raises(ConvoyError, match=r"expected input \(1, height, width, 1 or 3\)"):
-        tflite.image_shape(Tensor(0, shape, np.float32, 0.0, 0), tmp_path)
+        classifier.image_shape(shape, tmp_path)
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 3), (1, 0), (1, 4, 4, 3), ()])
 def test_models_of_other_outputs_are_refused(tmp_path, shape):
     with pytest.raises(ConvoyError, match=r"expected output \(1, classes\)"):
-        tflite.class_count(Tensor(0, shape, np.float32, 0.0, 0), tmp_path)
+        classifier.class_count(shape, tmp_path)
 
 
 @pytest.mark.parametrize("dtypes", [[], [np.float32, np.float32], [np.int64]])
