@@ -231,6 +231,7 @@ class Gate(Ranged):
         "max_quantized_loss": (0, 1),
         "max_class_drop": (0, 1),
         "max_bytes": (1, MANY),
+        "max_arena_bytes": (1, MANY),
         "max_latency_ms": (0, MANY),
     }
 
@@ -241,7 +242,9 @@ class Gate(Ranged):
     max_class_drop: float | None = None
     """Accuracy any single class may lose, as a fraction."""
     max_bytes: int | None = None
-    """Size of a route's files, together."""
+    """Size of a route's files, together; of C source, that of the model in it."""
+    max_arena_bytes: int | None = None
+    """Memory that a microcontroller needs beside the file."""
     max_latency_ms: float | None = None
     """Median time for one image on one thread."""
 
@@ -262,6 +265,10 @@ class Export(Ranged):
     """Which TFLite files to write, beside the SavedModel."""
     onnx: bool = False
     """Write an ONNX file too, for ONNX Runtime and what else reads it."""
+    mediapipe: bool = False
+    """Write a TFLite file for MediaPipe Tasks too: colour images in, the labels inside."""
+    micro: bool = False
+    """Write the int8 file as C source too, for TFLite Micro on microcontrollers."""
     calibration_images: int = 500
     """Training images, balanced over the classes, that set the ranges of the int8 file."""
     gate: Gate = Gate()

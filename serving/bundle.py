@@ -16,16 +16,15 @@ from typing import Any
 from serving.errors import ConvoyError, GateFailed, nearest
 
 # Raised when an older reader could misunderstand a newer manifest.
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST = "manifest.json"
-# What a device can run, the first choice first.
+# What any device can run, the first choice first; others need runtimes that not all have.
 DEVICE_ROUTES = (
     "tflite-fp32",
     "tflite-int8",
     "tflite-dynamic",
     "tflite-fp16",
     "tflite-int16x8",
-    "onnx",
 )
 
 
@@ -65,11 +64,12 @@ class Gate:
 class Evidence:
     """What a route scored on the whole test split, in its own runtime.
 
-    Fractions lie in 0-1; latencies are milliseconds for one image, on one thread
-    for TFLite and on the runtime's own threads for the SavedModel. `agreement` is
+    Fractions lie in 0-1; latencies are milliseconds for one image, on the
+    runtime's own threads for the SavedModel and on one thread for other files. `agreement` is
     with the trained network, `signatures` that of each further way in. The
     differences are those of single probabilities from the trained network's, in
-    the mean and at most; `images_per_second` were answered with all cores.
+    the mean and at most; `images_per_second` were answered with all cores;
+    `arena_bytes` are what a microcontroller needs beside the file.
     What older bundles do not tell is `None`.
     """
 
@@ -84,6 +84,7 @@ class Evidence:
     mean_difference: float | None = None
     largest_difference: float | None = None
     images_per_second: float | None = None
+    arena_bytes: int | None = None
 
     @property
     def accuracy_interval(self) -> tuple[float, float]:
@@ -103,7 +104,8 @@ class Route:
     """One way to get an answer: `saved_model`, `tflite-fp32`, `tflite-int8`, ...
 
     `path` is the file, or the folder `saved_model/<name>/<version>`. `evidence`
-    and `gate` are `None` until the route has been verified.
+    and `gate` are `None` until the route has been verified. `model_bytes` is the
+    size of the model in C source.
     """
 
     route: str
@@ -111,11 +113,12 @@ class Route:
     files: tuple[File, ...]
     evidence: Evidence | None = None
     gate: Gate | None = None
+    model_bytes: int | None = None
 
     @property
     def bytes(self) -> int:
-        """Size of all the route's files together."""
-        return sum(file.bytes for file in self.files)
+        """Size of all the route's files together; of C source, that of the model in it."""
+        return self.model_bytes or sum(file.bytes for file in self.files)
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -199,6 +202,7 @@ def _route(content: dict[str, Any]) -> Route:
         files=tuple(File(**each) for each in content["files"]),
         evidence=Evidence(**evidence) if evidence else None,
         gate=Gate(bool(gate["passed"]), tuple(gate["reasons"])) if gate else None,
+        model_bytes=content.get("model_bytes"),
     )
 
 
@@ -232,7 +236,8 @@ class Bundle:
         if not found:
             raise ConvoyError(
                 f"{self.folder} has no file to run: expected one of {', '.join(wanted)}, received "
-                f"{', '.join(routes) or 'no file at all'}; train again with --export.tflite fp32."
+                f"{', '.join(routes) or 'no file at all'}; name one with --route, or run `convoy "
+                "export` on its run with --export.tflite fp32."
             )
         able = [route for route in found if allow_unproven or (route.gate and route.gate.passed)]
         return (able or found)[0].route
@@ -288,8 +293,13 @@ def require_gate(route: Route, folder: Path) -> None:
         )
 
 
-def check(folder: Path, file: File) -> None:
+def check(folder: Path, file: File, remedy: str = "export the run again") -> None:
     """Compare a file with its hash.
+
+    Args:
+        folder: of the bundle.
+        file: what the manifest says of it.
+        remedy: what helps where copying the bundle again does not.
 
     Raises:
         ConvoyError: the file is missing, cut short or changed.
@@ -299,12 +309,12 @@ def check(folder: Path, file: File) -> None:
     except OSError as error:
         raise ConvoyError(
             f"{folder / file.path} cannot be read ({error.strerror}): expected {file.bytes} bytes "
-            "as the manifest says; copy the bundle again or export the run again."
+            f"as the manifest says; copy the bundle again or {remedy}."
         ) from error
     if found != file.sha256:
         raise ConvoyError(
             f"{folder / file.path} is damaged: expected sha256 {file.sha256[:12]}..., received "
-            f"{found[:12]}...; copy the bundle again or export the run again."
+            f"{found[:12]}...; copy the bundle again or {remedy}."
         )
 
 

@@ -24,6 +24,8 @@ class ImageClassifier:
     """
 
     format: str
+    # What a microcontroller needs beside the file.
+    arena_bytes: int | None = None
 
     def __init__(
         self,

@@ -25,13 +25,18 @@ from serving.bundle import DEVICE_ROUTES, MANIFEST, Bundle, open_bundle
 from serving.classifier import ImageClassifier, not_runnable
 from serving.errors import INTERRUPTED, ConvoyError
 from serving.golden import print_self_test
+from serving.micro import MicroModel
 from serving.onnx import OnnxModel
 from serving.silence import hang_up, muted
 from serving.tflite import EdgeModel
 
 PATIENCE_SECONDS = 30
 # What runs a file, by the ending of its name.
-KINDS: dict[str, type[ImageClassifier]] = {".tflite": EdgeModel, ".onnx": OnnxModel}
+KINDS: dict[str, type[ImageClassifier]] = {
+    ".tflite": EdgeModel,
+    ".onnx": OnnxModel,
+    ".c": MicroModel,
+}
 
 
 def mentions(manifest: Path, name: str) -> bool:
@@ -111,7 +116,7 @@ def load(
     source = Path(source)
     if not source.exists():
         raise ConvoyError(
-            f"{source} does not exist: expected a bundle folder or a .tflite file, "
+            f"{source} does not exist: expected a bundle folder or one of its files, "
             "received neither; check the path."
         )
     found = chosen(source, route, allow_unproven) if source.is_dir() else owner(source)
@@ -148,7 +153,7 @@ def parser() -> argparse.ArgumentParser:
         "otherwise here than where it was proven.",
     )
     add = command.add_argument
-    add("source", metavar="BUNDLE_OR_TFLITE", help="a bundle folder or a .tflite file")
+    add("source", metavar="BUNDLE_OR_FILE", help="a bundle folder, or a .tflite, .onnx or .c file")
     add("images", metavar="IMAGE", nargs="*", help="image files")
     first = f"the first of {', '.join(DEVICE_ROUTES)} that may ship"
     add("--route", help=f"which file of the bundle to run (default: {first})")

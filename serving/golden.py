@@ -11,10 +11,11 @@ import numpy as np
 from serving.answers import Answering
 from serving.bundle import Bundle, check
 from serving.errors import ConvoyError, GateFailed
+from serving.image import to_channels
 
 GOLDEN = "golden.npz"
 # Another processor's kernels may round otherwise, in integers and in halves by a step or a few.
-EXACT = ("saved_model", "tflite-fp32", "onnx")
+EXACT = ("saved_model", "tflite-fp32", "onnx", "mediapipe")
 ROUNDING, STEPS = 1e-3, 0.02
 
 
@@ -60,7 +61,7 @@ def read_golden(bundle: Bundle) -> Golden:
             f"{bundle.folder} has no golden images: expected a bundle that was verified, received "
             "one that was not, or by an older version; run `convoy verify` on its run."
         )
-    check(bundle.folder, file)
+    check(bundle.folder, file, "run `convoy verify` on its run")
     try:
         with np.load(bundle.folder / file.path) as arrays:
             answers = {name: arrays[name] for name in arrays.files}
@@ -85,7 +86,8 @@ def self_test(model: Answering, bundle: Bundle) -> SelfTest:
             f"{bundle.folder} has no golden answers of `{route}`: expected one of "
             f"{', '.join(golden.answers)}, received another; run `convoy verify` on its run."
         )
-    found = np.stack([model.probabilities(image) for image in golden.images])
+    images = to_channels(golden.images, model.shape[-1])
+    found = np.stack([model.probabilities(image) for image in images])
     # What is no number differs.
     difference = float(np.nan_to_num(np.abs(found - golden.answers[route]), nan=np.inf).max())
     result = SelfTest(route, len(found), difference, ROUNDING if route in EXACT else STEPS)

@@ -25,7 +25,10 @@ class OnnxModel(ImageClassifier):
         return for_one(source.shape), for_one(target.shape)
 
     def _answer(self, pixels: np.ndarray) -> np.ndarray:
-        return self._session.run(self._outputs, {self._input: pixels.astype(np.float32)})[0][0]
+        try:
+            return self._session.run(self._outputs, {self._input: pixels.astype(np.float32)})[0][0]
+        except Exception as error:  # Its errors have no common class but this one.
+            raise not_runnable(self.path, error, self.format) from error
 
 
 def start(path: Path, num_threads: int) -> Any:
@@ -60,5 +63,5 @@ def sole(tensors: Sequence[Any], role: str, path: Path) -> Any:
 
 def for_one(shape: Sequence[int | str | None]) -> list[int]:
     """A shape whose first length may be left open, for one image."""
-    first, *others = [-1 if isinstance(size, str) or size is None else size for size in shape]
-    return [1 if first == -1 else first, *others]
+    sizes = [-1 if isinstance(size, str) or size is None else size for size in shape]
+    return [1, *sizes[1:]] if sizes[:1] == [-1] else sizes

@@ -5,7 +5,7 @@ from serving.bundle import Evidence, Gate, Route
 
 # Routes whose weights or activations are integers: they may lose a little accuracy, not just
 # rounding.
-QUANTIZED = ("tflite-dynamic", "tflite-int8", "tflite-int16x8")
+QUANTIZED = ("tflite-dynamic", "tflite-int8", "tflite-int16x8", "tflite-micro")
 
 
 def judge(route: Route, evidence: Evidence, reference_accuracy: float, limits: Limits) -> Gate:
@@ -47,6 +47,11 @@ def judge(route: Route, evidence: Evidence, reference_accuracy: float, limits: L
         )
     if limits.max_bytes is not None and route.bytes > limits.max_bytes:
         reasons.append(f"takes {route.bytes:,} bytes, {limits.max_bytes:,} allowed")
+    arena = evidence.arena_bytes
+    if limits.max_arena_bytes is not None and (arena or 0) > limits.max_arena_bytes:
+        reasons.append(
+            f"needs {arena:,} bytes of memory beside the file, {limits.max_arena_bytes:,} allowed"
+        )
     if limits.max_latency_ms is not None and evidence.latency_p50_ms > limits.max_latency_ms:
         reasons.append(
             f"takes {evidence.latency_p50_ms:.3g} ms an image, "

@@ -1,11 +1,11 @@
 """Conversion to ONNX by tf2onnx, in a child process."""
 
-import importlib.util
 import tempfile
 from pathlib import Path
 
 import keras
 
+from models.fold import fold_batch_norm
 from pipeline.export.child import ChildFailed, run_child
 from pipeline.export.saved_model import write_plain
 from pipeline.task import Classification
@@ -14,20 +14,8 @@ from serving.errors import ConvoyError
 # The newest operations that tf2onnx 1.17 writes; runtimes of 2023 and later have them.
 OPSET = 18
 LIMIT_SECONDS = 600.0
-NEEDED = ("tf2onnx", "onnx", "onnxruntime")
-
-
-def require_onnx() -> None:
-    """Refuse to begin what could not be written or proven in the end.
-
-    Raises:
-        ConvoyError: a package is missing.
-    """
-    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
-        raise ConvoyError(
-            f"ONNX files cannot be written: expected {', '.join(NEEDED)}, received no "
-            f"{', '.join(missing)}; run `pip install 'convoy[onnx]'`, or leave out --export.onnx."
-        )
+# The last proves what the others write.
+PACKAGES = ("tf2onnx", "onnx", "onnxruntime")
 
 
 def write_onnx(network: keras.Model, task: Classification, target: Path) -> None:
@@ -37,7 +25,7 @@ def write_onnx(network: keras.Model, task: Classification, target: Path) -> None
         ConvoyError: the converter refuses the network, crashes or hangs.
     """
     with tempfile.TemporaryDirectory() as folder:
-        write_plain(network, task, Path(folder), batch=None)
+        write_plain(fold_batch_norm(network), task, Path(folder), batch=None)
         arguments = {
             "--saved-model": folder,
             "--signature_def": "serving_default",

@@ -1,9 +1,11 @@
 """`verify.md`: the evidence as a page people read."""
 
+from pipeline.export.gate import points
+from pipeline.recipe import Gate as Limits
 from serving.bundle import Evidence, Manifest, Route
 
 
-def verify_page(manifest: Manifest, accuracy: float, images: int) -> str:
+def verify_page(manifest: Manifest, accuracy: float, images: int, limits: Limits) -> str:
     """Render the verdict, one row per route, and how to read it."""
     failed = manifest.held_back
     verdict = (
@@ -15,7 +17,9 @@ def verify_page(manifest: Manifest, accuracy: float, images: int) -> str:
         f"# {manifest.name}, version {manifest.version}",
         "",
         f"{verdict} The trained network answers {accuracy:.2%} of {images:,} test images rightly; "
-        "each exported file was run on all of them in its own runtime.",
+        "each exported file was run on all of them.",
+        "",
+        required(limits),
         "",
         "| Route | Gate | Accuracy (95%) | Agrees | Differs | Worst class | Size | p50 | p99 | "
         "Images/s |",
@@ -33,11 +37,29 @@ def verify_page(manifest: Manifest, accuracy: float, images: int) -> str:
         "it lies on other images of this kind, at 95% confidence. *Differs*: probabilities from "
         "those of the trained network, in the mean and at most. *Worst class*: the one that "
         "loses most accuracy against the trained network, in percentage points. *p50*, *p99*: "
-        "milliseconds for one image on the machine that ran the proof, TFLite on one thread. "
-        "*Images/s*: all images on all cores, TFLite with a model on each.",
+        "milliseconds for one image on the machine that ran the proof, all "
+        "but the SavedModel on one thread. *Images/s*: on all cores, the SavedModel in batches, "
+        "other files image by image with a model on each core.",
         "",
     ]
     return "\n".join(lines)
+
+
+def required(limits: Limits) -> str:
+    """What the gate asked for."""
+    asked = [
+        f"files that compute in floats agree with it on {limits.min_float_agreement:.2%} of images",
+        f"files with integers lose at most {points(limits.max_quantized_loss)} of accuracy",
+    ]
+    if limits.max_class_drop is not None:
+        asked.append(f"no class loses more than {points(limits.max_class_drop)}")
+    if limits.max_bytes is not None:
+        asked.append(f"no file exceeds {size(limits.max_bytes)}")
+    if limits.max_arena_bytes is not None:
+        asked.append(f"no microcontroller needs more than {size(limits.max_arena_bytes)} of memory")
+    if limits.max_latency_ms is not None:
+        asked.append(f"no image takes longer than {limits.max_latency_ms:.3g} ms")
+    return f"Asked for: {'; '.join(asked)}."
 
 
 def row(route: Route) -> str:
@@ -53,7 +75,7 @@ def row(route: Route) -> str:
         f"{agrees:.2%}",
         differs(evidence),
         worst_class(evidence),
-        size(route.bytes),
+        size(route.bytes) + arena(evidence),
         f"{evidence.latency_p50_ms:.2f}",
         f"{evidence.latency_p99_ms:.2f}",
         optional(evidence.images_per_second, ",.0f"),
@@ -71,6 +93,11 @@ def differs(evidence: Evidence) -> str:
     """How far probabilities lie from the trained network's: the mean, and the most."""
     figures = (evidence.mean_difference, evidence.largest_difference)
     return ", ".join(optional(figure, ".2g") for figure in figures if figure is not None)
+
+
+def arena(evidence: Evidence) -> str:
+    """What a microcontroller needs beside the file."""
+    return "" if evidence.arena_bytes is None else f" + {size(evidence.arena_bytes)} memory"
 
 
 def worst_class(evidence: Evidence) -> str:

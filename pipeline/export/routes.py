@@ -1,4 +1,4 @@
-"""Every route of a bundle answers a whole split, in its own runtime."""
+"""Every route of a bundle answers a whole split, in the runtime that runs it."""
 
 import os
 import time
@@ -12,12 +12,16 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.console import progress
-from serving.answers import Answering
+from pipeline.launch import share_of_cores
 from serving.bundle import Bundle
+from serving.classifier import ImageClassifier
 from serving.edge import start
+from serving.image import to_channels
 from serving.silence import muted
 
 BATCH_SIZE = 250
+# Single images that a thread answers before it looks whether to stop.
+CHUNK = 20
 # Single images timed, one after the other; the first ones warm up.
 TIMED, WARMING = 1000, 50
 
@@ -28,13 +32,15 @@ class Answers:
 
     `probabilities` is `(images, classes)`, `milliseconds` the time each of some
     single images took, `images_per_second` the rate of all together on all
-    cores, `signatures` the answers of further ways in.
+    cores, `signatures` the answers of further ways in, `arena_bytes` what a
+    microcontroller needs beside the file.
     """
 
     probabilities: np.ndarray
     milliseconds: np.ndarray
     images_per_second: float
     signatures: dict[str, np.ndarray] = field(default_factory=dict)
+    arena_bytes: int | None = None
 
 
 def answer(bundle: Bundle, route: str, images: np.ndarray) -> Answers:
@@ -46,37 +52,41 @@ def answer(bundle: Bundle, route: str, images: np.ndarray) -> Answers:
     path = bundle.checked(route, allow_unproven=True)
     if route == "saved_model":
         return answer_saved_model(path, images, bundle.manifest.output)
-    return answer_file(path, images)
+    return answer_file(route, path, images)
 
 
-def answer_file(path: Path, images: np.ndarray) -> Answers:
+def answer_file(route: str, path: Path, images: np.ndarray) -> Answers:
     """Image by image, as a device does it, by the code a device runs; one model on each core."""
-    cores = len(os.sched_getaffinity(0))
-    idle: SimpleQueue[Answering] = SimpleQueue()
+    cores = len(share_of_cores(0, 1)) or os.cpu_count() or 1
+    idle: SimpleQueue[ImageClassifier] = SimpleQueue()
     with muted():
-        for _ in range(cores):
-            idle.put(start(path))
+        first = start(path)
+        for model in [first] + [start(path) for _ in range(cores - 1)]:
+            idle.put(model)
 
-    def score(start: int) -> np.ndarray:
+    def score(begin: int) -> np.ndarray:
         model = idle.get()
-        rows = [model.probabilities(image) for image in images[start : start + BATCH_SIZE]]
-        idle.put(model)
-        return np.stack(rows)
+        try:
+            chunk = images[begin : begin + CHUNK]
+            return np.stack([model.probabilities(image) for image in chunk])
+        finally:
+            idle.put(model)
 
+    images = to_channels(images, first.shape[-1])
     parts, began = [], time.perf_counter()
     with (
         ThreadPoolExecutor(cores) as pool,
-        progress(f"scoring {''.join(path.suffixes[-2:])[1:]}", len(images)) as advance,
+        progress(f"scoring {route}", len(images)) as advance,
     ):
         try:
-            for part in pool.map(score, range(0, len(images), BATCH_SIZE)):
+            for part in pool.map(score, range(0, len(images), CHUNK)):
                 parts.append(part)
                 advance(len(part))
         finally:
             pool.shutdown(cancel_futures=True)
     rate = len(images) / (time.perf_counter() - began)
-    milliseconds = time_single(images, idle.get().probabilities)
-    return Answers(np.concatenate(parts), milliseconds, rate)
+    milliseconds = time_single(images, first.probabilities)
+    return Answers(np.concatenate(parts), milliseconds, rate, arena_bytes=first.arena_bytes)
 
 
 def answer_saved_model(path: Path, images: np.ndarray, output: str) -> Answers:

@@ -6,7 +6,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from models.fold import fold_batch_norm
 from pipeline.export.pixels import read_pixels
 from pipeline.task import Classification
 from serving.image import Shape
@@ -54,11 +53,7 @@ def write_saved_model(network: keras.Model, task: Classification, folder: Path) 
 def write_plain(
     network: keras.Model, task: Classification, folder: Path, batch: int | None
 ) -> None:
-    """Save the network for a converter: one way in, `image` float32 of `batch` images.
-
-    Converters fold a batch norm into the convolution before it; not through a pool, as we do.
-    """
-    network = fold_batch_norm(network)
+    """Save the network for a converter: one way in, `image` float32 of `batch` images."""
     (image,) = network.inputs
     archive = keras.export.ExportArchive()
     archive.track(network)

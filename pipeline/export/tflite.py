@@ -1,21 +1,23 @@
 """Conversion to TFLite, in a child process: the converter leaks memory and can abort.
 
-The only module that knows `tf.lite`. Run as a program it is the child:
+The only module that knows the converter. Run as a program it is the child:
 `python -m pipeline.export.tflite SAVED_MODEL CALIBRATION VARIANT=TARGET ...`.
 """
 
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from models.fold import fold_batch_norm
 from models.routes import refusals
 from pipeline.export.child import ChildFailed, run_child
 from pipeline.export.saved_model import write_plain
+from pipeline.recipe import Export
 from pipeline.task import Classification
 from serving.errors import ConvoyError
 
@@ -31,22 +33,32 @@ ARITHMETIC = {
 }
 
 
-def require_convertible(network: keras.Model, variants: Sequence[str]) -> None:
-    """Refuse, before it is trained, a network that cannot become the files a recipe wants.
+def require_convertible(network: keras.Model, export: Export) -> None:
+    """Refuse, before it is trained, a network that cannot become the files that are wanted.
 
     Raises:
         ConvoyError: a layer has no operation in TFLite that would do.
     """
     found = refusals(network)
-    for variant in variants:
-        for layer, reason in found[ARITHMETIC[variant]]:
-            others = [each for each in variants if not found[ARITHMETIC[each]]]
-            remedy = f"--export.tflite {' '.join(others)}".strip()
-            raise ConvoyError(
-                f"`{network.name}` cannot become the {variant} TFLite file that the recipe wants: "
-                f"expected layers that TFLite has, received `{layer}` ({reason}); "
-                f"change the layer or give {remedy}."
-            )
+    for variant in export.tflite:
+        others = [each for each in export.tflite if not found[ARITHMETIC[each]]]
+        remedy = f"give --export.tflite {' '.join(others)}".strip()
+        refuse(network, f"the {variant} TFLite file", found[ARITHMETIC[variant]], remedy)
+    if export.mediapipe:
+        remedy = "give --export.no-mediapipe"
+        refuse(network, "the file for MediaPipe", found["tflite-fp32"], remedy)
+    if export.micro:
+        remedy = "give --export.no-micro"
+        refuse(network, "C source for TFLite Micro", found["tflite-micro"], remedy)
+
+
+def refuse(network: keras.Model, file: str, layers: list[tuple[str, str]], remedy: str) -> None:
+    """Raise the one sentence for a file that these layers stand in the way of."""
+    for layer, why in layers:
+        raise ConvoyError(
+            f"`{network.name}` cannot become {file} that the recipe wants: expected layers that "
+            f"TFLite has, received `{layer}` ({why}); change the layer or {remedy}."
+        )
 
 
 def write_tflite(
@@ -67,11 +79,23 @@ def write_tflite(
     Raises:
         ConvoyError: the converter refuses the network, crashes or hangs.
     """
+    # The converter folds a batch norm into the convolution before it; not through a pool, as we do.
+    convert_all(fold_batch_norm(network), task, calibration, targets)
+
+
+def convert_all(
+    network: keras.Model,
+    task: Classification,
+    calibration: np.ndarray | None,
+    targets: dict[str, Path],
+) -> None:
+    """Convert the network as it is, all variants in one child process."""
     with tempfile.TemporaryDirectory() as folder:
         saved_model, images = f"{folder}/fixed_batch", f"{folder}/calibration.npy"
         # Static shapes make the best TFLite.
         write_plain(network, task, Path(saved_model), batch=1)
-        np.save(images, calibration)
+        if calibration is not None:
+            np.save(images, calibration)
         wanted = [f"{variant}={target.absolute()}" for variant, target in targets.items()]
         try:
             run_child(__name__, [saved_model, images, *wanted], LIMIT_SECONDS * len(wanted))
@@ -79,10 +103,10 @@ def write_tflite(
             # They are written in turn: the first that is not there is the one.
             missing = [variant for variant, target in targets.items() if not target.exists()]
             raise ConvoyError(
-                f"`{network.name}` cannot become the {' or '.join(missing[:1])} TFLite file: "
+                f"`{network.name}` cannot become the {(missing or list(targets))[0]} TFLite file: "
                 "expected layers that TensorFlow's converter turns into builtin operations, "
-                f"received {reason(failure)}; change the layer that it names, or leave the file "
-                "out with --export.tflite."
+                f"received {reason(failure)}; change the layer that it names, or export without "
+                "this file."
             ) from failure
 
 

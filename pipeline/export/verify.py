@@ -12,6 +12,7 @@ from pipeline.export.page import verify_page
 from pipeline.export.routes import Answers, answer
 from pipeline.files import whole, write_json, write_text
 from pipeline.recipe import Export
+from pipeline.recipe import Gate as Limits
 from pipeline.run import Run
 from pipeline.task import Classification
 from serving.bundle import (
@@ -76,8 +77,7 @@ def verify(run: Run, task: Classification, test: Examples, reference: np.ndarray
         ConvoyError: the bundle is missing, or a file in it is damaged.
     """
     bundle = open_bundle(run.bundle)
-    accuracy, wanted = task.score(reference, test.labels), bundle.manifest.export
-    limits = (Export.from_dict(wanted) if wanted else run.recipe.export).gate
+    accuracy, limits = task.score(reference, test.labels), limits_of(bundle, run)
     routes, answers = [], {}
     for route in bundle.manifest.routes:
         given = answer(bundle, route.route, test.images)
@@ -92,8 +92,9 @@ def verify(run: Run, task: Classification, test: Examples, reference: np.ndarray
     manifest = dataclasses.replace(
         bundle.manifest, routes=tuple(routes), golden=file_entry(run.bundle, GOLDEN)
     )
-    write_json(run.bundle / "verify.json", evidence_record(manifest, accuracy, len(test)))
-    write_text(run.bundle / "verify.md", verify_page(manifest, accuracy, len(test)))
+    record = evidence_record(manifest, accuracy, len(test), limits)
+    write_json(run.bundle / "verify.json", record)
+    write_text(run.bundle / "verify.md", verify_page(manifest, accuracy, len(test), limits))
     # Last: a manifest that lets a file ship has its evidence beside it.
     write_text(run.bundle / MANIFEST, manifest.to_json())
     return Bundle(run.bundle, manifest)
@@ -120,12 +121,31 @@ def weigh(
         mean_difference=mean,
         largest_difference=largest,
         images_per_second=round(answers.images_per_second, 1),
+        arena_bytes=answers.arena_bytes,
     )
 
 
-def evidence_record(manifest: Manifest, accuracy: float, images: int) -> dict:
+def limits_of(bundle: Bundle, run: Run) -> Limits:
+    """What the files must prove: as the bundle was exported, else as the run's recipe says.
+
+    Raises:
+        ConvoyError: written by another version.
+    """
+    if not bundle.manifest.export:
+        return run.recipe.export.gate
+    try:
+        return Export.from_dict(bundle.manifest.export).gate
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConvoyError(
+            f"{bundle.folder} was written by another version of Convoy: expected every limit of "
+            f"its gate, received {error!r}; export the run again."
+        ) from error
+
+
+def evidence_record(manifest: Manifest, accuracy: float, images: int, limits: Limits) -> dict:
     """The content of `verify.json`."""
     return {
+        "limits": dataclasses.asdict(limits),
         "test_images": images,
         "trained_accuracy": accuracy,
         "routes": {route.route: route_record(route) for route in manifest.routes},

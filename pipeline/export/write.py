@@ -2,14 +2,23 @@
 
 import dataclasses
 import datetime
+import importlib.util
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from pipeline.console import console
 from pipeline.data.splits import Splits
 from pipeline.export.calibration import calibration_images, fingerprint
-from pipeline.export.onnx import require_onnx, write_onnx
+from pipeline.export.mediapipe import write_mediapipe
+from pipeline.export.micro import PACKAGES as MICRO_PACKAGES
+from pipeline.export.micro import write_micro
+from pipeline.export.onnx import PACKAGES as ONNX_PACKAGES
+from pipeline.export.onnx import write_onnx
 from pipeline.export.saved_model import write_saved_model
 from pipeline.export.tflite import require_convertible, write_tflite
 from pipeline.export.warmup import write_warmup
@@ -18,6 +27,7 @@ from pipeline.recipe import Export
 from pipeline.run import Run
 from pipeline.task import Classification
 from serving.bundle import MANIFEST, SCHEMA, ImageSpec, Manifest, Route, file_entry
+from serving.errors import ConvoyError
 
 
 def require_exportable(network: keras.Model, export: Export) -> None:
@@ -26,9 +36,25 @@ def require_exportable(network: keras.Model, export: Export) -> None:
     Raises:
         ConvoyError: a layer or a package stands in the way.
     """
-    require_convertible(network, export.tflite)
+    require_convertible(network, export)
     if export.onnx:
-        require_onnx()
+        require_packages("--export.onnx", "onnx", ONNX_PACKAGES)
+    if export.micro:
+        require_packages("--export.micro", "micro", MICRO_PACKAGES)
+
+
+def require_packages(flag: str, extra: str, packages: Sequence[str]) -> None:
+    """Refuse to begin what could not be written or proven in the end.
+
+    Raises:
+        ConvoyError: a package is missing.
+    """
+    if missing := [name for name in packages if importlib.util.find_spec(name) is None]:
+        raise ConvoyError(
+            f"{flag} cannot be met: expected the packages {', '.join(packages)}, received no "
+            f"{', '.join(missing)}; run `pip install 'convoy[{extra}]'` (for micro on x86-64 Linux "
+            "alone), or leave it out."
+        )
 
 
 def write_bundle(
@@ -42,26 +68,9 @@ def write_bundle(
     recipe = run.recipe
     name, version = recipe.name, int(f"{datetime.datetime.now():%Y%m%d%H%M%S}")
     calibration = calibration_images(splits.train, export.calibration_images, recipe.seed)
+    height, width, channels = splits.image_shape
     with whole(run.bundle) as folder:
-        console.print("Exporting SavedModel ...")
-        saved_model = folder / "saved_model" / name / str(version)
-        write_saved_model(network, task, saved_model)
-        write_warmup(saved_model, name, calibration[0])
-        tflite = folder / "tflite"
-        files = {each: tflite / f"{name}.{each}.tflite" for each in export.tflite}
-        if files:
-            console.print("Exporting TFLite ...")
-            tflite.mkdir()
-            write_tflite(network, task, calibration, files)
-        routes = [("saved_model", saved_model)]
-        routes += [(f"tflite-{variant}", file) for variant, file in files.items()]
-        if export.onnx:
-            console.print("Exporting ONNX ...")
-            file = folder / "onnx" / f"{name}.onnx"
-            file.parent.mkdir()
-            write_onnx(network, task, file)
-            routes.append(("onnx", file))
-        height, width, channels = splits.image_shape
+        export_files = Exporter(folder, name, version, network, task, calibration)
         manifest = Manifest(
             schema=SCHEMA,
             name=name,
@@ -72,15 +81,94 @@ def write_bundle(
             output=task.output,
             provenance=run.read(run.recipe_json)
             | {"data": run.metrics["data"], "calibration": fingerprint(calibration)},
-            routes=tuple(describe(route, path, folder) for route, path in routes),
+            routes=tuple(export_files.all_of(export)),
             export=dataclasses.asdict(export),
         )
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
 
 
-def describe(route: str, path: Path, bundle: Path) -> Route:
-    """A route with the hashes of its file, or of all files below its folder."""
-    inside = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-    files = tuple(file_entry(bundle, each.relative_to(bundle).as_posix()) for each in inside)
-    return Route(route, path.relative_to(bundle).as_posix(), files)
+@dataclass(frozen=True)
+class Exporter:
+    """Writes a network into a bundle's folder, route by route."""
+
+    folder: Path
+    name: str
+    version: int
+    network: keras.Model
+    task: Classification
+    calibration: np.ndarray
+
+    def all_of(self, export: Export) -> Iterator[Route]:
+        """Write every file that is wanted."""
+        yield self.saved_model()
+        yield from self.tflite(export.tflite)
+        if export.mediapipe:
+            yield self.mediapipe()
+        if export.onnx:
+            yield self.onnx()
+        if export.micro:
+            yield self.micro()
+
+    def saved_model(self) -> Route:
+        """The SavedModel, with requests that warm it up."""
+        console.print("Exporting SavedModel ...")
+        path = self.folder / "saved_model" / self.name / str(self.version)
+        write_saved_model(self.network, self.task, path)
+        write_warmup(path, self.name, self.calibration[0])
+        files = sorted(each for each in path.rglob("*") if each.is_file())
+        return self.route("saved_model", path, files)
+
+    def tflite(self, variants: Sequence[str]) -> list[Route]:
+        """The TFLite files, all by one converter."""
+        if not variants:
+            return []
+        console.print("Exporting TFLite ...")
+        files = {each: self.place("tflite", f".{each}.tflite") for each in variants}
+        write_tflite(self.network, self.task, self.calibration, files)
+        return [self.route(f"tflite-{each}", file, [file]) for each, file in files.items()]
+
+    def mediapipe(self) -> Route:
+        """The TFLite file that MediaPipe Tasks loads."""
+        console.print("Exporting for MediaPipe ...")
+        file = self.place("mediapipe", ".tflite")
+        write_mediapipe(self.network, self.task, self.name, self.version, file)
+        return self.route("mediapipe", file, [file])
+
+    def onnx(self) -> Route:
+        """The ONNX file."""
+        console.print("Exporting ONNX ...")
+        file = self.place("onnx", ".onnx")
+        write_onnx(self.network, self.task, file)
+        return self.route("onnx", file, [file])
+
+    def micro(self) -> Route:
+        """The int8 file as C source; its size is that of the model, not of the text."""
+        console.print("Exporting C source ...")
+        shape = self.calibration.shape[1:]
+        source = self.place("micro", ".c")
+        model = self.int8()
+        write_micro(model, self.name, self.version, self.task.labels, shape, source)
+        route = self.route("tflite-micro", source, [source, source.with_suffix(".h")])
+        return dataclasses.replace(route, model_bytes=len(model))
+
+    def int8(self) -> bytes:
+        """The int8 file: the one in the bundle, or one that is made for a moment."""
+        file = self.folder / "tflite" / f"{self.name}.int8.tflite"
+        if file.exists():
+            return file.read_bytes()
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "int8.tflite")
+            write_tflite(self.network, self.task, self.calibration, {"int8": file})
+            return file.read_bytes()
+
+    def place(self, kind: str, ending: str) -> Path:
+        """Where a file of a kind goes; its folder is made."""
+        (self.folder / kind).mkdir(exist_ok=True)
+        return self.folder / kind / (self.name + ending)
+
+    def route(self, name: str, path: Path, files: Sequence[Path]) -> Route:
+        """A route with the hashes of its files."""
+        inside = [each.relative_to(self.folder).as_posix() for each in files]
+        entries = tuple(file_entry(self.folder, each) for each in inside)
+        return Route(name, path.relative_to(self.folder).as_posix(), entries)

@@ -7,7 +7,7 @@ the int8 files of 99,616 bytes answer 94.83, 94.72 and 94.32%. Training took 66 
 with AVX-512 BF16.
 """
 
-from pipeline.recipe import Data, Recipe, Training, network
+from pipeline.recipe import Data, Export, Recipe, Training, network
 
 RECIPE = Recipe(
     name="tiny",
@@ -21,4 +21,6 @@ RECIPE = Recipe(
         average=0.99,
         validate_every=10,
     ),
+    # Every form that a device may want, but those that need packages of their own.
+    export=Export(tflite=("fp32", "fp16", "dynamic", "int8", "int16x8"), mediapipe=True),
 )

@@ -60,6 +60,16 @@ def test_a_limit_of_the_recipe_holds_a_file_back_and_says_why(limits, word):
     assert word in gate.reasons[0]
 
 
+def test_a_microcontroller_has_so_much_memory_and_no_more():
+    limits = Limits(max_arena_bytes=65_536)
+    assert verdict("tflite-micro", limits, arena_bytes=65_536).passed
+    assert (
+        "65,537 bytes of memory" in verdict("tflite-micro", limits, arena_bytes=65_537).reasons[0]
+    )
+    # Other routes need none.
+    assert verdict("tflite-int8", limits).passed
+
+
 def test_limits_that_are_kept_let_pass():
     limits = Limits(max_class_drop=0.02, max_bytes=1000, max_latency_ms=0.5)
     assert verdict("tflite-fp32", limits, worst_class_drop=0.02).passed

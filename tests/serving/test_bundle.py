@@ -8,7 +8,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.bundle import Evidence, Gate, Manifest, Route, open_bundle
+from serving.bundle import SCHEMA, Evidence, File, Gate, Manifest, Route, open_bundle
 from serving.errors import ConvoyError, GateFailed, nearest
 from tests.serving.conftest import with_gate
 
@@ -21,9 +21,15 @@ def rewrite(bundle, **changes):
 
 
 def test_manifest_survives_the_disk(bundle):
-    evidence = Evidence(10000, 0.93, 0.99, "shirt", 0.01, 0.1, 0.2, {"classify": 1.0}, 0.1, 0.2, 9)
-    route = Route("tflite-fp16", "tflite/x", (), evidence, Gate(False, ("slow", "wrong")))
-    manifest = dataclasses.replace(bundle.manifest, routes=(*bundle.manifest.routes, route))
+    signatures, gate = {"classify": 1.0}, Gate(False, ("slow", "wrong"))
+    evidence = Evidence(10000, 0.9, 0.99, "shirt", 0.01, 0.1, 0.2, signatures, 0.1, 0.2, 9.0, 64)
+    route = Route("tflite-micro", "micro/x.c", (), evidence, gate, model_bytes=7)
+    manifest = dataclasses.replace(
+        bundle.manifest,
+        routes=(*bundle.manifest.routes, route),
+        export={"tflite": ["fp32"], "gate": {}},
+        golden=File("golden.npz", "ab", 3),
+    )
     assert Manifest.from_json(manifest.to_json(), "here") == manifest
 
 
@@ -32,9 +38,10 @@ def test_a_manifest_from_before_there_were_golden_images_is_read(bundle):
     route = dataclasses.replace(bundle.manifest.routes[0], evidence=evidence)
     older = dataclasses.replace(bundle.manifest, routes=(route,))
     content = json.loads(older.to_json())
-    del content["golden"], content["export"]
-    for later in ("mean_difference", "largest_difference", "images_per_second"):
-        del content["routes"][0]["evidence"][later]
+    del content["golden"], content["export"], content["routes"][0]["model_bytes"]
+    later = ("mean_difference", "largest_difference", "images_per_second", "arena_bytes")
+    for name in later:
+        del content["routes"][0]["evidence"][name]
     assert Manifest.from_json(json.dumps(content), "here") == older
 
 
@@ -78,8 +85,8 @@ def test_manifest_without_a_field_is_damaged(bundle, field):
 
 
 def test_newer_schema_asks_for_the_version_that_made_it(bundle):
-    rewrite(bundle, schema=2, routes=None)
-    with pytest.raises(ConvoyError, match="newer version.*received 2; read it with"):
+    rewrite(bundle, schema=SCHEMA + 1, routes=None)
+    with pytest.raises(ConvoyError, match=f"newer version.*received {SCHEMA + 1}; read it with"):
         open_bundle(bundle.folder)
 
 

@@ -177,7 +177,7 @@ def test_a_bundle_without_a_file_for_devices_is_refused_in_one_sentence(bundle, 
     assert main([str(bundle.folder), str(photo)]) == 2
     said = capsys.readouterr().err
     assert "has no file to run: expected one of tflite-fp32, tflite-int8," in said
-    assert "received no file at all; train again with --export.tflite fp32" in said
+    assert "received no file at all; name one with --route" in said
     assert said.count("\n") == 1
 
 

@@ -76,6 +76,28 @@ def test_models_of_other_inputs_are_refused(tmp_path, changes, words):
         OnnxModel(write(tmp_path / "model.onnx", **changes))
 
 
+def test_a_model_without_a_shape_is_refused(tmp_path):
+    scalar = helper.make_tensor_value_info("image", TensorProto.FLOAT, [])
+    answer = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [])
+    node = helper.make_node("Relu", ["image"], ["probabilities"])
+    graph = helper.make_graph([node], "scalar", [scalar], [answer])
+    opset = [helper.make_opsetid("", 18)]
+    path = tmp_path / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), str(path))
+    with pytest.raises(ConvoyError, match="is no image classifier"):
+        OnnxModel(path)
+
+
+def test_a_model_that_fails_while_it_runs_is_refused(tmp_path):
+    # It says that it takes images of another width than its weights do.
+    path = write(tmp_path / "model.onnx")
+    model = onnx.load(str(path))
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = SHAPE[1] + 1
+    onnx.save(model, str(path))
+    with pytest.raises(ConvoyError, match="expected a whole ONNX model"):
+        OnnxModel(path).probabilities(np.zeros((SHAPE[0], SHAPE[1] + 1, 1), np.uint8))
+
+
 def test_images_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(ConvoyError, match="read the image with"):
         OnnxModel(write(tmp_path / "model.onnx")).probabilities(np.zeros(SHAPE, np.float32))
