@@ -9,7 +9,7 @@ from importlib import metadata
 from typing import Any, TypeVar
 
 from pipeline.console import progress
-from pipeline.launch import share_of_cores
+from pipeline.launch import count_cores
 from serving.errors import ConvoyError
 
 Figure = TypeVar("Figure")
@@ -54,11 +54,11 @@ def ratios(above: list[float], below: list[float]) -> dict[str, float]:
 
 def surroundings(before: tuple[float, float, float]) -> dict[str, Any]:
     """The machine, its load `before` and now, and the versions of what was measured."""
-    cores = len(share_of_cores(0, 1)) or os.cpu_count()
+    cores = count_cores()
     return {
         "cores": cores,
         # Of each operation, where its library is not told otherwise.
-        "threads": int(os.environ.get("OMP_NUM_THREADS") or cores or 1),
+        "threads": int(os.environ.get("OMP_NUM_THREADS") or cores),
         "load_average": {"before": before, "after": os.getloadavg()},
         "versions": versions(),
     }

@@ -23,7 +23,7 @@ from keras import layers
 from benchmarks.pairs import in_turn, in_words, notes, ratios, require_pairs, spread, surroundings
 from models.inspection import inspect_network
 from pipeline.data.splits import Examples, Splits
-from pipeline.launch import share_of_cores
+from pipeline.launch import count_cores
 from pipeline.recipe import Data, Recipe, Training, network
 from pipeline.task import Classification
 from pipeline.training.distribution import ALONE, Distribution
@@ -130,7 +130,7 @@ def in_torch(python: str, way: str, precision: str, processes: contextlib.ExitSt
     Raises:
         ConvoyError: it does not begin, now, or does not end a turn, later.
     """
-    threads = len(share_of_cores(0, 1)) or os.cpu_count()
+    threads = count_cores()
     failed = ConvoyError(
         f"PyTorch did not train ({way}): expected an environment that has it, received {python}; "
         f"does `{python} {TORCH} {way} {precision} 1 1 < /dev/null` say why?"

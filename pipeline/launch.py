@@ -139,6 +139,11 @@ def share_of_cores(index: int, count: int) -> list[int]:
     return share or cores[index % len(cores) :][:1] if cores else []
 
 
+def count_cores() -> int:
+    """How many cores this process may use."""
+    return len(share_of_cores(0, 1)) or os.cpu_count() or 1
+
+
 def keep_to(cores: Sequence[int], process: int) -> None:
     """Run a process on these cores alone: all its libraries then start as many threads."""
     if cores:

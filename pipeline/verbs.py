@@ -86,13 +86,18 @@ def subject_first(args: Sequence[str]) -> list[str]:
         ConvoyError: nothing is named, or not first.
     """
     words = sorted(args, key="--json".__eq__)
+    expected = "the name of a network, a run folder or a .keras file"
+    require_subject("inspect", words, expected, example="lenet")
+    return words
+
+
+def require_subject(verb: str, words: Sequence[str], expected: str, example: str) -> None:
+    """Raise `ConvoyError` unless the first word says what a verb is to work on."""
     if not words or words[0].startswith("-"):
         raise ConvoyError(
-            "`convoy inspect` does not know what to inspect: expected the name of a network, a run "
-            f"folder or a .keras file first, received {words[0] if words else 'nothing'}; give it, "
-            "as in `convoy inspect lenet`."
+            f"`convoy {verb}` does not know what to {verb}: expected {expected} first, received "
+            f"{words[0] if words else 'nothing'}; give it, as in `convoy {verb} {example}`."
         )
-    return words
 
 
 @dataclass(frozen=True)
@@ -123,14 +128,10 @@ The flags, with what the recipe of the run says: convoy export runs/latest --hel
 
 def export(args: Sequence[str]) -> None:
     """Write a run's bundle again: `convoy export runs/latest`, then `convoy verify`."""
-    if not args or args[0].startswith("-"):
-        if args[:1] in (["-h"], ["--help"]):
-            print(EXPORT_USAGE)
-            return
-        raise ConvoyError(
-            "`convoy export` does not know what to export: expected a run folder first, received "
-            f"{args[0] if args else 'nothing'}; give it, as in `convoy export runs/latest`."
-        )
+    if args and args[0] in ("-h", "--help"):
+        print(EXPORT_USAGE)
+        return
+    require_subject("export", args, "a run folder", example="runs/latest")
     with muted():
         from pipeline import stages
         from pipeline.recipe import Export

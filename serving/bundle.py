@@ -65,12 +65,12 @@ class Evidence:
     """What a route scored on the whole test split, in its own runtime.
 
     Fractions lie in 0-1; latencies are milliseconds for one image, on the
-    runtime's own threads for the SavedModel and on one thread for other files. `agreement` is
-    with the trained network, `signatures` that of each further way in. The
-    differences are those of single probabilities from the trained network's, in
-    the mean and at most; `images_per_second` were answered with all cores;
-    `arena_bytes` are what a microcontroller needs beside the file.
-    What older bundles do not tell is `None`.
+    runtime's own threads for the SavedModel and on one thread for other files.
+    `agreement` is with the trained network, `signatures` that of each further way
+    in. The differences are those of single probabilities from the trained
+    network's, in the mean and at most; `images_per_second` were answered with all
+    cores; `arena_bytes` are what a microcontroller needs beside the file. What
+    older bundles do not tell is `None`.
     """
 
     images: int

@@ -24,8 +24,6 @@ class ImageClassifier:
     """
 
     format: str
-    # What a microcontroller needs beside the file.
-    arena_bytes: int | None = None
 
     def __init__(
         self,
@@ -60,6 +58,11 @@ class ImageClassifier:
             ConvoyError: the image cannot be read.
         """
         return top_k(self.probabilities(read_pixels(image, self.shape)), self.labels, k)
+
+    @property
+    def arena_bytes(self) -> int | None:
+        """What a microcontroller needs beside the file; `None` where none runs it."""
+        return None
 
     def _start(self, num_threads: int) -> tuple[Sequence[int], Sequence[int]]:
         """Let the runtime load the file; returns the shapes of its input and its output."""

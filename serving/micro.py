@@ -1,5 +1,6 @@
 """A C source with a network in TFLite Micro, the runtime of microcontrollers, on this computer."""
 
+import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,9 +23,7 @@ class MicroModel(ImageClassifier):
     format = "TFLite Micro"
 
     def _start(self, num_threads: int) -> tuple[Sequence[int], Sequence[int]]:
-        model = read_source(self.path)
-        self.arena_bytes = smallest_arena(model, self.path)
-        self._interpreter = start(model, LARGEST, self.path)
+        self._interpreter = start(read_source(self.path), LARGEST, self.path)
         source, target = (
             sole([described(details)], role, self.path)
             for details, role in (
@@ -34,6 +33,11 @@ class MicroModel(ImageClassifier):
         )
         self._input, self._output = source, target
         return source.shape, target.shape
+
+    @functools.cached_property
+    def arena_bytes(self) -> int:
+        """What it needs beside the model, looked for when asked."""
+        return smallest_arena(read_source(self.path), self.path)
 
     def _answer(self, pixels: np.ndarray) -> np.ndarray:
         self._interpreter.set_input(quantised(pixels, self._input), 0)

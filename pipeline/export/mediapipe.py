@@ -14,8 +14,7 @@ import flatbuffers
 import keras
 import numpy as np
 
-from models.fold import fold_batch_norm
-from pipeline.export.tflite import convert_all
+from pipeline.export.tflite import write_tflite
 from pipeline.task import Classification
 
 # How Pillow and `serving.image` weigh red, green and blue.
@@ -42,7 +41,7 @@ def write_mediapipe(
     Raises:
         ConvoyError: the converter refuses the network, crashes or hangs.
     """
-    convert_all(in_colour(fold_batch_norm(network)), task, None, {"fp32": target})
+    write_tflite(in_colour(network), task, None, {"fp32": target})
     content = with_metadata(target.read_bytes(), metadata(name, version, task.output))
     target.write_bytes(content + archive("\n".join(task.labels), at=len(content)))
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import keras
 
-from models.fold import fold_batch_norm
 from pipeline.export.child import ChildFailed, run_child
 from pipeline.export.saved_model import write_plain
 from pipeline.task import Classification
@@ -25,7 +24,7 @@ def write_onnx(network: keras.Model, task: Classification, target: Path) -> None
         ConvoyError: the converter refuses the network, crashes or hangs.
     """
     with tempfile.TemporaryDirectory() as folder:
-        write_plain(fold_batch_norm(network), task, Path(folder), batch=None)
+        write_plain(network, task, Path(folder), batch=None)
         arguments = {
             "--saved-model": folder,
             "--signature_def": "serving_default",

@@ -92,7 +92,7 @@ def interval(evidence: Evidence) -> str:
 def differs(evidence: Evidence) -> str:
     """How far probabilities lie from the trained network's: the mean, and the most."""
     figures = (evidence.mean_difference, evidence.largest_difference)
-    return ", ".join(optional(figure, ".2g") for figure in figures if figure is not None)
+    return ", ".join(f"{figure:.2g}" for figure in figures if figure is not None)
 
 
 def arena(evidence: Evidence) -> str:

@@ -1,6 +1,5 @@
 """Every route of a bundle answers a whole split, in the runtime that runs it."""
 
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.console import progress
-from pipeline.launch import share_of_cores
+from pipeline.launch import count_cores
 from serving.bundle import Bundle
 from serving.classifier import ImageClassifier
 from serving.edge import start
@@ -57,7 +56,7 @@ def answer(bundle: Bundle, route: str, images: np.ndarray) -> Answers:
 
 def answer_file(route: str, path: Path, images: np.ndarray) -> Answers:
     """Image by image, as a device does it, by the code a device runs; one model on each core."""
-    cores = len(share_of_cores(0, 1)) or os.cpu_count() or 1
+    cores = count_cores()
     idle: SimpleQueue[ImageClassifier] = SimpleQueue()
     with muted():
         first = start(path)

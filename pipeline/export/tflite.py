@@ -13,7 +13,6 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from models.fold import fold_batch_norm
 from models.routes import refusals
 from pipeline.export.child import ChildFailed, run_child
 from pipeline.export.saved_model import write_plain
@@ -62,34 +61,26 @@ def refuse(network: keras.Model, file: str, layers: list[tuple[str, str]], remed
 
 
 def write_tflite(
-    network: keras.Model, task: Classification, calibration: np.ndarray, targets: dict[str, Path]
+    network: keras.Model,
+    task: Classification,
+    calibration: np.ndarray | None,
+    targets: dict[str, Path],
 ) -> None:
-    """Convert `network` to each variant in `targets`.
+    """Convert `network` to each variant in `targets`, all in one child process.
 
     Inputs keep the name `image`, outputs the task's. The batch is 1. `int8`
     takes uint8 pixels as they are and answers in uint8, scale 1/256; the others
     take float32 0-255 and answer in float32. Only builtin operations are used.
 
     Args:
-        network: float32, as trained.
+        network: float32.
         task: names the output and turns logits into it.
-        calibration: uint8 images for the ranges of integer variants.
+        calibration: uint8 images for the ranges of integer variants; floats need none.
         targets: file to write for each variant.
 
     Raises:
         ConvoyError: the converter refuses the network, crashes or hangs.
     """
-    # The converter folds a batch norm into the convolution before it; not through a pool, as we do.
-    convert_all(fold_batch_norm(network), task, calibration, targets)
-
-
-def convert_all(
-    network: keras.Model,
-    task: Classification,
-    calibration: np.ndarray | None,
-    targets: dict[str, Path],
-) -> None:
-    """Convert the network as it is, all variants in one child process."""
     with tempfile.TemporaryDirectory() as folder:
         saved_model, images = f"{folder}/fixed_batch", f"{folder}/calibration.npy"
         # Static shapes make the best TFLite.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import functools
 import importlib.util
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from models.fold import fold_batch_norm
 from pipeline.console import console
 from pipeline.data.splits import Splits
 from pipeline.export.calibration import calibration_images, fingerprint
@@ -110,6 +112,11 @@ class Exporter:
         if export.micro:
             yield self.micro()
 
+    @functools.cached_property
+    def folded(self) -> keras.Model:
+        """The network for converters: they fold a batch norm, but not through a pool, as we do."""
+        return fold_batch_norm(self.network)
+
     def saved_model(self) -> Route:
         """The SavedModel, with requests that warm it up."""
         console.print("Exporting SavedModel ...")
@@ -125,21 +132,21 @@ class Exporter:
             return []
         console.print("Exporting TFLite ...")
         files = {each: self.place("tflite", f".{each}.tflite") for each in variants}
-        write_tflite(self.network, self.task, self.calibration, files)
+        write_tflite(self.folded, self.task, self.calibration, files)
         return [self.route(f"tflite-{each}", file, [file]) for each, file in files.items()]
 
     def mediapipe(self) -> Route:
         """The TFLite file that MediaPipe Tasks loads."""
         console.print("Exporting for MediaPipe ...")
         file = self.place("mediapipe", ".tflite")
-        write_mediapipe(self.network, self.task, self.name, self.version, file)
+        write_mediapipe(self.folded, self.task, self.name, self.version, file)
         return self.route("mediapipe", file, [file])
 
     def onnx(self) -> Route:
         """The ONNX file."""
         console.print("Exporting ONNX ...")
         file = self.place("onnx", ".onnx")
-        write_onnx(self.network, self.task, file)
+        write_onnx(self.folded, self.task, file)
         return self.route("onnx", file, [file])
 
     def micro(self) -> Route:
@@ -159,7 +166,7 @@ class Exporter:
             return file.read_bytes()
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "int8.tflite")
-            write_tflite(self.network, self.task, self.calibration, {"int8": file})
+            write_tflite(self.folded, self.task, self.calibration, {"int8": file})
             return file.read_bytes()
 
     def place(self, kind: str, ending: str) -> Path:

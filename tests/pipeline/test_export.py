@@ -10,6 +10,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from tensorflow_serving.apis import prediction_log_pb2
 
+from models.fold import fold_batch_norm
 from pipeline import stages
 from pipeline.export.calibration import calibration_images
 from pipeline.export.tflite import write_tflite
@@ -169,6 +170,7 @@ def test_the_converter_finds_its_own_code_wherever_the_user_stands(
     (tmp_path / "pipeline").mkdir()
     (tmp_path / "pipeline" / "__init__.py").write_text("raise SystemExit('another project')")
     monkeypatch.chdir(tmp_path)
-    network, task = load_network(smoke_run), Classification(bundle.manifest.labels)
+    network = fold_batch_norm(load_network(smoke_run))
+    task = Classification(bundle.manifest.labels)
     write_tflite(network, task, np.zeros((1, 28, 28, 1), np.uint8), {"fp32": Path("new.tflite")})
     assert Path("new.tflite").read_bytes() == bundle.checked("tflite-fp32").read_bytes()

@@ -9,6 +9,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 import models
+from models.fold import fold_batch_norm
 from models.layers import Conv2D, GlobalL2Pool2D
 from pipeline import cli, stages
 from pipeline.export import write
@@ -75,7 +76,7 @@ def all_variants(smoke_run, smoke_splits, tmp_path_factory):
     files = {variant: folder / f"{variant}.tflite" for variant in get_args(Variant)}
     calibration = calibration_images(smoke_splits.train, 50, seed=0)
     network, task = load_network(smoke_run), Classification(smoke_splits.labels)
-    write_tflite(network, task, calibration, files)
+    write_tflite(fold_batch_norm(network), task, calibration, files)
     reference = task.activate(network.predict(smoke_splits.test.images[:200], verbose=0)["logits"])
     return files, np.asarray(reference)
 
