@@ -24,6 +24,7 @@ from models import (
     vgg,
 )
 from models.layers.arguments import one_of, positive_int
+from models.quantize import fake_quantized as fake_quantized
 
 # Name in the paper -> function of an input shape, a number of classes and options.
 ARCHITECTURES = {

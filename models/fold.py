@@ -3,11 +3,11 @@
 import collections
 
 import numpy as np
-from keras import activations, tree
+from keras import activations
 
 from models.kinds import MAX_POOLS, NORMS, WITH_KERNEL
 from models.layers import ConvTranspose, DepthwiseConv
-from models.rewrite import record, rewrite
+from models.rewrite import readers_of, record, rewrite
 
 
 def fold_batch_norm(network):
@@ -43,12 +43,7 @@ def fold_batch_norm(network):
 def foldable_pairs(network):
     """Return a dict from the name of each layer that can take a normalization to that one."""
     flat, calls = record(network)
-    readers = collections.defaultdict(list)
-    for each in tree.flatten(flat.output):
-        readers[id(each)].append(None)
-    for call in calls:
-        for each in call.inputs:
-            readers[id(each)].append(call)
+    readers = readers_of(calls, flat.output)
 
     def reader_of(call):
         found = readers[id(call.output)]

@@ -24,6 +24,14 @@ MAX_POOLS = (MaxPool2D, MaxPool3D, layers.MaxPooling2D, layers.MaxPooling3D)
 OF_ALL_CHANNELS = ("glu", "log_softmax", "softmax", "sparsemax")
 
 
+def is_relu(layer):
+    """Return whether a layer is ReLU or ReLU6, which integers apply as part of the one before."""
+    if isinstance(layer, layers.ReLU):
+        plain = not (layer.negative_slope or layer.threshold)
+        return plain and layer.max_value in (None, 6)
+    return isinstance(layer, layers.Activation) and function_of(layer) in ("relu", "relu6")
+
+
 def function_of(layer):
     """Return the name of the activation that a layer applies, `None` where it applies none."""
     if isinstance(layer, layers.ELU):

@@ -1,5 +1,6 @@
 """A network as a list of calls: to read, or to make again with changes."""
 
+import collections
 import functools
 from typing import Any, NamedTuple
 
@@ -61,6 +62,22 @@ def record(network):
 
     flat = keras.models.clone_model(expand(network), clone_function=same, call_function=note)
     return flat, calls
+
+
+def readers_of(calls, outputs=()):
+    """Return a dict from the id of each tensor to the calls that read it, empty for one unread.
+
+    Args:
+        calls: what `record` gave.
+        outputs: those of the network; `None` stands for whoever reads them.
+    """
+    readers = collections.defaultdict(list)
+    for each in tree.flatten(outputs):
+        readers[id(each)].append(None)
+    for call in calls:
+        for each in call.inputs:
+            readers[id(each)].append(call)
+    return readers
 
 
 def rewrite(network, change, inputs=None):

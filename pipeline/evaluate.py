@@ -14,8 +14,9 @@ from pipeline.files import whole
 from pipeline.run import Run
 from pipeline.task import Classification
 
-# Of the test split for the curve of moved images, each moved by up to so many pixels.
-MOVED_IMAGES, MOST_PIXELS = 500, 6
+# For the curve of moved images: one of so many of the test split, but so many at most, each moved
+# by up to so many pixels.
+MOVED_SHARE, MOVED_IMAGES, MOST_PIXELS = 20, 500, 6
 
 
 def evaluate(run: Run, network: keras.Model, splits: Splits, task: Classification) -> np.ndarray:
@@ -47,7 +48,8 @@ def evaluate(run: Run, network: keras.Model, splits: Splits, task: Classificatio
 
 def moved_answers(network: keras.Model, test: Examples) -> Invariance:
     """How little the answers change when images move, on a few of the test split."""
-    images = test.images[balanced(test, MOVED_IMAGES, seed=0)]
+    count = min(MOVED_IMAGES, -(-len(test) // MOVED_SHARE))
+    images = test.images[balanced(test, count, seed=0)]
     return invariance(network, images, min(MOST_PIXELS, *images.shape[1:3]))
 
 

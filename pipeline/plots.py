@@ -1,12 +1,15 @@
 """The pictures of a run: how it learned, what it mixes up, where it was most wrong."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from models.quantize import Noise
 from pipeline.data.splits import Examples
 
 # Of more classes a cell has no room for its figure, nor an axis for every name.
@@ -97,7 +100,43 @@ def translation(agreement: np.ndarray, overlap: np.ndarray, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def tidy(axes: Axes) -> None:
+def noises(found: Sequence[Noise], path: Path) -> None:
+    """Draw how far each layer's rounding moves values, in percent, the most harmful on top."""
+    names = [noise.layer for noise in found]
+    figure = Figure(figsize=(7.5, 1.4 + 0.26 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(names))
+    answers, own = 100 * 10 ** (-np.array([(each.answer, each.own) for each in found]).T / 20)
+    axes.barh(places, answers, height=0.6, color=VALIDATION, label="of the network's answers")
+    axes.plot(own, places, "o", color=TRAIN, label="of the layer's own values")
+    axes.set_yticks(places, names)
+    axes.invert_yaxis()
+    axes.set(xlabel="noise / signal, %", title="what rounding one layer alone to int8 changes")
+    figure.legend(frameon=False, loc="outside lower center", ncols=2)
+    tidy(axes, grid="x")
+    figure.savefig(path, dpi=120)
+
+
+def calibration(accuracies: dict[int, list[float]], floats: float, path: Path) -> None:
+    """Draw accuracy in int8 over the number of calibration images, and that in floats."""
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    counts = list(accuracies)
+    for count, found in accuracies.items():
+        axes.plot([count] * len(found), found, ".", color=TRAIN)
+    means = [float(np.mean(found)) for found in accuracies.values()]
+    axes.plot(counts, means, color=VALIDATION, marker=".", label="int8, mean of the draws")
+    axes.axhline(floats, color="#333333", linewidth=1, linestyle="--", label="floats")
+    axes.set(xscale="log", xlabel="calibration images", title="accuracy on validation images")
+    axes.set_xticks(counts, [f"{count:,}" for count in counts])
+    axes.minorticks_off()
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
+    axes.legend(frameon=False)
+    tidy(axes)
+    figure.savefig(path, dpi=120)
+
+
+def tidy(axes: Axes, grid: Literal["x", "y"] = "y") -> None:
     """Leave only what carries information."""
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", alpha=0.25)
+    axes.grid(axis=grid, alpha=0.25)

@@ -271,6 +271,11 @@ class Export(Ranged):
     """Write the int8 file as C source too, for TFLite Micro on microcontrollers."""
     calibration_images: int = 500
     """Training images, balanced over the classes, that set the ranges of the int8 file."""
+    keep_float: tuple[str, ...] = ()
+    """Layers that the int8 file leaves to floats, as `convoy export RUN --diagnose` names them;
+    `auto` finds the fewest with which validation images pass the gate."""
+    equalize: bool = False
+    """Make the channels between two layers of like sizes before they are rounded."""
     gate: Gate = Gate()
 
     @classmethod
@@ -278,7 +283,8 @@ class Export(Ranged):
         """The inverse of `dataclasses.asdict`, after JSON."""
         plain = dict(content)
         gate, tflite = Gate(**plain.pop("gate")), tuple(plain.pop("tflite", cls.tflite))
-        return cls(**plain, tflite=tflite, gate=gate)
+        keep_float = tuple(plain.pop("keep_float", cls.keep_float))
+        return cls(**plain, tflite=tflite, keep_float=keep_float, gate=gate)
 
 
 @dataclass(frozen=True)
@@ -294,6 +300,8 @@ class Recipe(Ranged):
     data: Data = Data()
     training: Training = Training()
     export: Export = Export()
+    quantize: Literal["none", "qat"] = "none"
+    """qat: train on, from --training.start-from, a network that rounds as its int8 file will."""
     seed: int = 0
     """Of initial weights, shuffling and augmentation."""
     runs: Path = Path("runs")
@@ -306,6 +314,30 @@ class Recipe(Ranged):
                 "--name does not fit a file's name: expected letters, digits, `_`, `-` and `.`, "
                 f"other than `latest`, received `{self.name}`; give another name."
             )
+        if self.quantize == "qat" and self.training.start_from is None:
+            raise ConvoyError(
+                "--quantize qat has nothing to begin with: expected a finished run, received none; "
+                "give --training.start-from RUN."
+            )
+        if self.quantize == "qat" and self.training.precision not in ("auto", "float32"):
+            raise ConvoyError(
+                "--quantize qat trains in float32, which holds every step of an integer: expected "
+                f"auto or float32, received {self.training.precision}; leave --training.precision "
+                "out."
+            )
+
+    def fine_tuning(self) -> "Recipe":
+        """What `--quantize qat` makes of this recipe, before other flags: short, slow, int8 alone.
+
+        Norms are part of kernels by then, and no longer make up for large steps.
+        """
+        training = dataclasses.replace(
+            self.training,
+            epochs=max(1, self.training.epochs // 10),
+            learning_rate=self.training.learning_rate / 20,
+        )
+        export = dataclasses.replace(self.export, tflite=("int8",), onnx=False, mediapipe=False)
+        return dataclasses.replace(self, training=training, export=export)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -331,6 +363,7 @@ class Recipe(Ranged):
             network=network(**content["network"]),
             training=Training(**training),
             export=Export.from_dict(content["export"]),
+            quantize=content.get("quantize", cls.quantize),
             seed=content["seed"],
             runs=Path(content["runs"]),
         )

@@ -57,6 +57,11 @@ class Run:
         return self.folder / "last_good.keras"
 
     @property
+    def rounding(self) -> Path:
+        """What int8 does to the network, as `convoy export --diagnose` found."""
+        return self.folder / "rounding"
+
+    @property
     def bundle(self) -> Path:
         """The exported bundle."""
         return self.folder / "bundle"

@@ -1,18 +1,24 @@
 """The road from a recipe to a proven bundle, whole or stage by stage."""
 
+import dataclasses
 from pathlib import Path
 
 import keras
 
+from pipeline import plots
 from pipeline.console import console
 from pipeline.data.sources import load
-from pipeline.data.splits import Splits
+from pipeline.data.splits import Examples, Splits
 from pipeline.differences import differences
 from pipeline.evaluate import evaluate as measure
+from pipeline.export.calibration import calibration_images
+from pipeline.export.rounding import Diagnosis, Rounding, require_unrounded
+from pipeline.export.rounding import calibration_curve as accuracies_by_count
+from pipeline.export.rounding import diagnose as rounding_diagnosis
 from pipeline.export.verify import load_network, probabilities, require_shippable
 from pipeline.export.verify import verify as prove
 from pipeline.export.write import require_exportable, write_bundle
-from pipeline.files import whole
+from pipeline.files import whole, write_json
 from pipeline.recipe import Export, Recipe
 from pipeline.run import Run, create_run, point_latest
 from pipeline.task import Classification
@@ -158,6 +164,45 @@ def export(run: Run, wanted: Export | None = None) -> Bundle:
     network, wanted = load_network(run), wanted or run.recipe.export
     require_exportable(network, wanted)
     return Bundle(run.bundle, write_bundle(run, network, splits, task, wanted))
+
+
+def diagnose(run: Run, wanted: Export) -> Diagnosis:
+    """Find out what int8 costs each layer of a run's network; a page and a plot are kept.
+
+    Raises:
+        ConvoyError: the network was trained to round.
+    """
+    rounding, _ = rounding_of(run, wanted)
+    found = rounding_diagnosis(rounding)
+    layers = [noise._asdict() for noise in found.noises]
+    write_json(run.rounding / "layers.json", {**dataclasses.asdict(found), "noises": layers})
+    plots.noises(found.noises, run.rounding / "layers.png")
+    return found
+
+
+def calibration_curve(run: Run, wanted: Export) -> dict[int, list[float]]:
+    """Find out what int8 scores for numbers of calibration images; figures and a plot are kept.
+
+    Raises:
+        ConvoyError: the network was trained to round.
+    """
+    rounding, train = rounding_of(run, wanted)
+    found = accuracies_by_count(rounding, train, run.recipe.seed)
+    write_json(run.rounding / "calibration.json", found)
+    floats = rounding.accuracy(rounding.reference)
+    plots.calibration(found, floats, run.rounding / "calibration.png")
+    return found
+
+
+def rounding_of(run: Run, wanted: Export) -> tuple[Rounding, Examples]:
+    """A run's network, ready to be looked at layer by layer, and the images it learned from."""
+    splits, task = recall(run)
+    network = load_network(run)
+    require_unrounded(network)
+    run.rounding.mkdir(exist_ok=True)
+    calibration = calibration_images(splits.train, wanted.calibration_images, run.recipe.seed)
+    rounding = Rounding(network, task, calibration, splits.validation, wanted.equalize)
+    return rounding, splits.train
 
 
 def verify(run: Run) -> Bundle:

@@ -104,6 +104,8 @@ def recipe_of(words: Sequence[str], resumed: Path | None) -> "Recipe":
     architecture = flag_value(flags, "--network.architecture")
     if architecture:
         recipe = dataclasses.replace(recipe, network=network(architecture))
+    if flag_value(flags, "--quantize") == "qat" and recipe.quantize != "qat":
+        recipe = recipe.fine_tuning()
     return parse(Recipe, flags, f"convoy train {name}".strip(), default=recipe)
 
 

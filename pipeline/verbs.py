@@ -136,18 +136,29 @@ def export(args: Sequence[str]) -> None:
         from pipeline import stages
         from pipeline.recipe import Export
         from pipeline.run import Run
+        from pipeline.summary import calibration_page, diagnosis_page
 
     @dataclass(frozen=True)
     class ExportOptions:
         """Write a run's bundle again, unproven as yet."""
 
         export: Export
+        diagnose: bool = False
+        """Write nothing, but say what int8 costs each layer, the most harmful first."""
+        calibration_curve: bool = False
+        """Write nothing, but say what int8 scores for numbers of calibration images."""
 
     folder, *flags = args
     run = Run(Path(folder))
     options = parse(
         ExportOptions, flags, f"convoy export {folder}", ExportOptions(run.recipe.export)
     )
+    if options.diagnose:
+        print(diagnosis_page(stages.diagnose(run, options.export), run))
+    if options.calibration_curve:
+        print(calibration_page(stages.calibration_curve(run, options.export), run))
+    if options.diagnose or options.calibration_curve:
+        return
     bundle = stages.export(run, options.export)
     print(f"{bundle.folder} is written and unproven; prove it with: convoy verify {folder}")
 

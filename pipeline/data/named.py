@@ -7,6 +7,7 @@ import tempfile
 import threading
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -197,17 +198,49 @@ def remedy(name: str) -> str:
 
 def read_plain(builder: Any, split: str) -> Examples:
     """Read a split whose images already have the wanted size, in large batches."""
-    import tensorflow_datasets as tfds
-
     count = builder.info.splits[split].num_examples
     images = np.empty(fitting_memory((count, *builder.info.features["image"].shape)), np.uint8)
     labels = np.empty(count, np.int32)
     filled = 0
-    for batch in tfds.as_numpy(builder.as_dataset(split=split, batch_size=1000)):
+    for batch in batches_of(builder, split):
         place = slice(filled, filled + len(batch["label"]))
         images[place], labels[place] = batch["image"], batch["label"]
         filled = place.stop
     return Examples(images, labels)
+
+
+def batches_of(builder: Any, split: str, batch_size: int = 1000) -> Iterator[dict[str, np.ndarray]]:
+    """Batches of `image` and `label`, in the order of TFDS.
+
+    TFDS reads its files in turns, and each example by itself. Of one file the order is plain, and
+    whole batches are read in a quarter of the time.
+    """
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    files, shape = builder.info.splits[split].filepaths, builder.info.features["image"].shape
+    if len(files) > 1 or builder.info.file_format is not tfds.core.FileFormat.TFRECORD:
+        yield from tfds.as_numpy(builder.as_dataset(split=split, batch_size=batch_size))
+        return
+    features = {
+        "image": tf.io.FixedLenFeature([], tf.string),
+        "label": tf.io.FixedLenFeature([], tf.int64),
+    }
+
+    def decode(encoded: Any) -> Any:
+        return tf.io.decode_image(encoded, shape[-1], expand_animations=False)
+
+    @tf.function
+    def read(records: Any) -> dict[str, Any]:
+        examples: dict[str, Any] = tf.io.parse_example(records, features)
+        pixels = tf.TensorSpec(shape, tf.uint8)
+        return {
+            **examples,
+            "image": tf.map_fn(decode, examples["image"], fn_output_signature=pixels),
+        }
+
+    for records in tf.data.TFRecordDataset([str(file) for file in files]).batch(batch_size):
+        yield {name: value.numpy() for name, value in read(records).items()}
 
 
 def read_resized(builder: Any, split: str, shape: Shape) -> Examples:

@@ -21,6 +21,7 @@ def verify_page(manifest: Manifest, accuracy: float, images: int, limits: Limits
         "",
         required(limits),
         "",
+        *left_to_floats(manifest),
         "| Route | Gate | Accuracy (95%) | Agrees | Differs | Worst class | Size | p50 | p99 | "
         "Images/s |",
         "|---|---|--:|--:|--:|---|--:|--:|--:|--:|",
@@ -60,6 +61,14 @@ def required(limits: Limits) -> str:
     if limits.max_latency_ms is not None:
         asked.append(f"no image takes longer than {limits.max_latency_ms:.3g} ms")
     return f"Asked for: {'; '.join(asked)}."
+
+
+def left_to_floats(manifest: Manifest) -> list[str]:
+    """Which layers the int8 file does not round, if any."""
+    layers = manifest.export.get("keep_float", ())
+    if not layers:
+        return []
+    return [f"The int8 file leaves to floats: {', '.join(f'`{each}`' for each in layers)}.", ""]
 
 
 def row(route: Route) -> str:

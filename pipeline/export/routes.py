@@ -133,9 +133,10 @@ def floats(images: np.ndarray) -> tf.Tensor:
     return tf.constant(images, tf.float32)
 
 
+@tf.function(reduce_retracing=True)
 def pngs(images: np.ndarray) -> tf.Tensor:
     """Each image as the bytes of a PNG file."""
-    return tf.map_fn(tf.io.encode_png, tf.constant(images), fn_output_signature=tf.string)
+    return tf.map_fn(tf.io.encode_png, images, fn_output_signature=tf.string)
 
 
 def examples(images: np.ndarray) -> tf.Tensor:

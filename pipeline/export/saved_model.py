@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from models.quantize import is_fake_quantized, rounded_answers
 from pipeline.export.pixels import read_pixels
 from pipeline.task import Classification
 from serving.image import Shape
@@ -51,15 +52,27 @@ def write_saved_model(network: keras.Model, task: Classification, folder: Path) 
 
 
 def write_plain(
-    network: keras.Model, task: Classification, folder: Path, batch: int | None
+    network: keras.Model,
+    task: Classification,
+    folder: Path,
+    batch: int | None,
 ) -> None:
-    """Save the network for a converter: one way in, `image` float32 of `batch` images."""
+    """Save the network for a converter: one way in, `image` float32 of `batch` images.
+
+    The answers of a network that rounds are rounded as well, to 256 steps.
+    """
     (image,) = network.inputs
+
+    def rounded(answers: dict[str, Any]) -> dict[str, Any]:
+        if not is_fake_quantized(network):
+            return answers
+        return keras.tree.map_structure(rounded_answers, answers)
+
     archive = keras.export.ExportArchive()
     archive.track(network)
     archive.add_endpoint(
         "serving_default",
-        lambda image: task.answer(network, image),
+        lambda image: rounded(task.answer(network, image)),
         [tf.TensorSpec((batch, *image.shape[1:]), name="image")],
     )
     archive.write_out(folder, verbose=False)

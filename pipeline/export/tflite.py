@@ -75,12 +75,15 @@ def write_tflite(
     Args:
         network: float32.
         task: names the output and turns logits into it.
-        calibration: uint8 images for the ranges of integer variants; floats need none.
+        calibration: uint8 images for the ranges of integer variants; floats need none, nor does a
+            network that rounds, as `fake_quantized` makes it, whose ranges are its own.
         targets: file to write for each variant.
 
     Raises:
         ConvoyError: the converter refuses the network, crashes or hangs.
     """
+    if not targets:
+        return
     with tempfile.TemporaryDirectory() as folder:
         saved_model, images = f"{folder}/fixed_batch", f"{folder}/calibration.npy"
         # Static shapes make the best TFLite.
@@ -109,7 +112,7 @@ def reason(failure: ChildFailed) -> str:
 
 
 def convert(variant: str, saved_model: str, calibration: str) -> bytes:
-    """Convert the SavedModel's `serving_default`."""
+    """Convert the SavedModel's `serving_default`; it has ranges where there are no images."""
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(
@@ -123,7 +126,7 @@ def convert(variant: str, saved_model: str, calibration: str) -> bytes:
         "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
         "int16x8": tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
     }
-    if variant in operations:
+    if variant in operations and Path(calibration).exists():
         converter.representative_dataset = lambda: representatives(calibration)
         converter.target_spec.supported_ops = [operations[variant]]
     if variant == "int8":

@@ -12,7 +12,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from models.equalize import equalized
 from models.fold import fold_batch_norm
+from models.quantize import calibrate, fake_quantized, is_fake_quantized
 from pipeline.console import console
 from pipeline.data.splits import Splits
 from pipeline.export.calibration import calibration_images, fingerprint
@@ -21,6 +23,7 @@ from pipeline.export.micro import PACKAGES as MICRO_PACKAGES
 from pipeline.export.micro import write_micro
 from pipeline.export.onnx import PACKAGES as ONNX_PACKAGES
 from pipeline.export.onnx import write_onnx
+from pipeline.export.rounding import Rounding, float_layers
 from pipeline.export.saved_model import write_saved_model
 from pipeline.export.tflite import require_convertible, write_tflite
 from pipeline.export.warmup import write_warmup
@@ -39,10 +42,31 @@ def require_exportable(network: keras.Model, export: Export) -> None:
         ConvoyError: a layer or a package stands in the way.
     """
     require_convertible(network, export)
+    require_one_rounding(network, export)
     if export.onnx:
         require_packages("--export.onnx", "onnx", ONNX_PACKAGES)
     if export.micro:
         require_packages("--export.micro", "micro", MICRO_PACKAGES)
+
+
+def require_one_rounding(network: keras.Model, export: Export) -> None:
+    """Refuse other files of a network that was trained to round: they would round twice, or not.
+
+    Raises:
+        ConvoyError: one is wanted, or a layer is to be left to floats.
+    """
+    if not is_fake_quantized(network):
+        return
+    others = [f"--export.tflite {each}" for each in export.tflite if each != "int8"]
+    others += [f"--export.{each}" for each in ("onnx", "mediapipe") if getattr(export, each)]
+    others += ["--export.keep-float"] * bool(export.keep_float)
+    others += ["--export.equalize"] * export.equalize
+    if others:
+        raise ConvoyError(
+            f"`{network.name}` was trained to round as int8 does: expected `--export.tflite int8` "
+            f"and no other file beside the SavedModel and --export.micro, received "
+            f"{', '.join(others)}; export those from the run that it began with."
+        )
 
 
 def require_packages(flag: str, extra: str, packages: Sequence[str]) -> None:
@@ -70,9 +94,12 @@ def write_bundle(
     recipe = run.recipe
     name, version = recipe.name, int(f"{datetime.datetime.now():%Y%m%d%H%M%S}")
     calibration = calibration_images(splits.train, export.calibration_images, recipe.seed)
+    if export.keep_float:
+        rounding = Rounding(network, task, calibration, splits.validation, export.equalize)
+        export = dataclasses.replace(export, keep_float=float_layers(rounding, export))
     height, width, channels = splits.image_shape
     with whole(run.bundle) as folder:
-        export_files = Exporter(folder, name, version, network, task, calibration)
+        export_files = Exporter(folder, name, version, network, task, calibration, export)
         manifest = Manifest(
             schema=SCHEMA,
             name=name,
@@ -83,7 +110,7 @@ def write_bundle(
             output=task.output,
             provenance=run.read(run.recipe_json)
             | {"data": run.metrics["data"], "calibration": fingerprint(calibration)},
-            routes=tuple(export_files.all_of(export)),
+            routes=tuple(export_files.all()),
             export=dataclasses.asdict(export),
         )
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
@@ -100,9 +127,11 @@ class Exporter:
     network: keras.Model
     task: Classification
     calibration: np.ndarray
+    export: Export
 
-    def all_of(self, export: Export) -> Iterator[Route]:
+    def all(self) -> Iterator[Route]:
         """Write every file that is wanted."""
+        export = self.export
         yield self.saved_model()
         yield from self.tflite(export.tflite)
         if export.mediapipe:
@@ -115,7 +144,19 @@ class Exporter:
     @functools.cached_property
     def folded(self) -> keras.Model:
         """The network for converters: they fold a batch norm, but not through a pool, as we do."""
-        return fold_batch_norm(self.network)
+        form = equalized if self.export.equalize else fold_batch_norm
+        return form(self.network)
+
+    @functools.cached_property
+    def integers(self) -> tuple[keras.Model, np.ndarray | None]:
+        """The network for the int8 file, with images for its ranges where it has none itself."""
+        if is_fake_quantized(self.network):
+            return self.network, None
+        if not self.export.keep_float:
+            return self.folded, self.calibration
+        rounded = fake_quantized(self.folded, self.export.keep_float)
+        calibrate(rounded, self.calibration)
+        return rounded, None
 
     def saved_model(self) -> Route:
         """The SavedModel, with requests that warm it up."""
@@ -132,7 +173,14 @@ class Exporter:
             return []
         console.print("Exporting TFLite ...")
         files = {each: self.place("tflite", f".{each}.tflite") for each in variants}
-        write_tflite(self.folded, self.task, self.calibration, files)
+        network, calibration = self.integers
+        if calibration is not None:
+            write_tflite(network, self.task, calibration, files)
+        else:
+            own = {each: file for each, file in files.items() if each == "int8"}
+            others = {each: file for each, file in files.items() if each != "int8"}
+            write_tflite(network, self.task, None, own)
+            write_tflite(self.folded, self.task, self.calibration, others)
         return [self.route(f"tflite-{each}", file, [file]) for each, file in files.items()]
 
     def mediapipe(self) -> Route:
@@ -166,7 +214,8 @@ class Exporter:
             return file.read_bytes()
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "int8.tflite")
-            write_tflite(self.folded, self.task, self.calibration, {"int8": file})
+            network, calibration = self.integers
+            write_tflite(network, self.task, calibration, {"int8": file})
             return file.read_bytes()
 
     def place(self, kind: str, ending: str) -> Path:

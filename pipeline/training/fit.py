@@ -24,7 +24,7 @@ from pipeline.training.checkpoints import Progress
 from pipeline.training.distribution import require_same_step
 from pipeline.training.divergence import NAMED, Diverged, find_culprit, repeat_until_it_breaks
 from pipeline.training.learner import Learner
-from pipeline.training.precision import choose_precision
+from pipeline.training.precision import precision_of
 from pipeline.training.prepare import in_float32
 from pipeline.training.replicated import ReplicatedLearner
 from pipeline.training.shares import evaluation_shares, shares_of
@@ -142,7 +142,7 @@ def batches_from(step: int, recipe: Recipe, splits: Splits) -> tf.data.Dataset:
 def identity_of(recipe: Recipe, splits: Splits) -> dict[str, Any]:
     """What must be the same for a training to go on, and on all machines."""
     content = recipe.identity()
-    content["training"]["precision"] = choose_precision(recipe.training.precision)
+    content["training"]["precision"] = precision_of(recipe)
     return {**content, "images": fingerprint(splits.train, splits.validation)}
 
 

@@ -53,11 +53,16 @@ def redraw(network: keras.Model, rule: str, seed: int) -> None:
             weight.assign(RULES[rule](seed=seed * 10_000 + number)(weight.shape))
 
 
-def take_over(network: keras.Model, source: Path) -> None:
+def take_over(network: keras.Model, source: Path, whole: bool = False) -> None:
     """Copy the weights of a trained network where layers have the same path and shape.
 
+    Args:
+        network: what is given weights.
+        source: a finished run, or its model.keras.
+        whole: whether all weights must fit.
+
     Raises:
-        ConvoyError: the source cannot be read, or no kernel fits.
+        ConvoyError: the source cannot be read, or no kernel fits, or not all that must.
     """
     path = source / "model.keras" if source.is_dir() else source
     try:
@@ -73,11 +78,15 @@ def take_over(network: keras.Model, source: Path) -> None:
         for weight in network.weights
         if weight.path in known and known[weight.path].shape == weight.shape
     ]
-    if not any(len(weight.shape) > 1 for weight in fitting):
+    missing = len(fitting) < len(network.weights)
+    if not any(len(weight.shape) > 1 for weight in fitting) or (whole and missing):
         raise ConvoyError(
             f"cannot start from {source}: expected weights that fit `{network.name}`, received "
             f"those of `{trained.name}`; choose the network it was trained with."
         )
     for weight in fitting:
         weight.assign(known[weight.path])
-    console.print(f"{len(fitting)} of {len(network.weights)} weights begin as those of {source}")
+    if not whole:
+        console.print(
+            f"{len(fitting)} of {len(network.weights)} weights begin as those of {source}"
+        )

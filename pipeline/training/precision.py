@@ -4,12 +4,19 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from pipeline.recipe import Recipe
+
 # Keras policies: weights, logits and losses stay float32 in all of them.
 POLICIES = {
     "float32": "float32",
     "bfloat16": "mixed_bfloat16",
     "float16": "mixed_float16",
 }
+
+
+def precision_of(recipe: Recipe) -> str:
+    """In which arithmetic a recipe trains on this machine."""
+    return "float32" if recipe.quantize == "qat" else choose_precision(recipe.training.precision)
 
 
 def choose_precision(wanted: str) -> str:

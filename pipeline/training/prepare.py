@@ -8,15 +8,18 @@ import numpy as np
 import tensorflow as tf
 
 import models
+from models.equalize import equalized
+from models.quantize import calibrate, fake_quantized, is_fake_quantized
 from pipeline.data.batches import steps_per_epoch
 from pipeline.data.splits import Splits
+from pipeline.export.calibration import calibration_images
 from pipeline.recipe import Recipe
 from pipeline.task import Classification
 from pipeline.training.distribution import ALONE, Distribution
-from pipeline.training.initialization import initialize
+from pipeline.training.initialization import initialize, take_over
 from pipeline.training.learner import Learner
 from pipeline.training.optimizers import make_optimizer
-from pipeline.training.precision import POLICIES, choose_precision
+from pipeline.training.precision import POLICIES, precision_of
 from pipeline.training.replicated import ReplicatedLearner
 from pipeline.training.shares import require_even
 from serving.errors import ConvoyError
@@ -42,9 +45,12 @@ def prepare(
     keras.utils.set_random_seed(recipe.seed)
     if training.deterministic:
         tf.config.experimental.enable_op_determinism()
-    with distribution.scope(), dtype_policy(POLICIES[choose_precision(training.precision)]):
+    with distribution.scope(), dtype_policy(POLICIES[precision_of(recipe)]):
         network = build(recipe, splits)
-        if not begun:
+        if not begun and is_fake_quantized(network):
+            count = recipe.export.calibration_images
+            calibrate(network, calibration_images(splits.train, count, recipe.seed))
+        elif not begun:
             initialize(network, training, recipe.seed, splits.train.images)
         learner = learner_of(network, steps, training.average, distribution)
         learner.compile(
@@ -67,10 +73,11 @@ def learner_of(
 
 
 def build(recipe: Recipe, splits: Splits) -> keras.Model:
-    """The recipe's network for these images.
+    """The recipe's network for these images; one that rounds has the weights it starts from.
 
     Raises:
-        ConvoyError: the images do not suit the network, or it answers for each of their pixels.
+        ConvoyError: the images do not suit the network, it answers for each of their pixels, or
+            has nothing to start from.
     """
     name = recipe.network.architecture
     try:
@@ -85,6 +92,11 @@ def build(recipe: Recipe, splits: Splits) -> keras.Model:
             f"`{name}` does not classify images: expected one answer for an image, received one "
             f"for each of {places} positions; choose another network."
         )
+    if recipe.quantize == "qat" and recipe.training.start_from:
+        # Which layers there are depends on weights: a norm joins the layer before it, or does not.
+        take_over(network, recipe.training.start_from, whole=True)
+        # Channels that others dwarf could not be told apart any more, nor learn.
+        return fake_quantized(equalized(network))
     return network
 
 
