@@ -1,69 +1,27 @@
 """Processes killed for real: whatever carries a final name is whole."""
 
 import json
-import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
-from pipeline import cli
 from pipeline.training import checkpoints
-from serving.bundle import open_bundle
+from tests.killing import (  # noqa: F401 - a fixture among them.
+    ENVIRONMENT,
+    REPOSITORY,
+    end,
+    none_stays,
+    start,
+    wait_until,
+)
 
-REPOSITORY = Path(__file__).parents[1]
-# A crash in native code says where.
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONFAULTHANDLER": "1"}
 DATA = str(REPOSITORY / "data")
-
-
-STARTED = []
-
-
-@pytest.fixture(autouse=True)
-def none_stays():
-    """End what a test that failed has left at work."""
-    yield
-    for process in STARTED:
-        if process.poll() is None:
-            end(process)
-    STARTED.clear()
-
-
-def start(*args, **options):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.cli", *args],
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell in the background passes on that Ctrl-C is to be ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        **options,
-    )
-    STARTED.append(process)
-    return process
-
-
-def wait_until(condition, process, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def assert_whole(bundle):
-    """Every file that the manifest lists is there with its hash."""
-    for route in open_bundle(bundle).manifest.routes:
-        open_bundle(bundle).checked(route.route, allow_unproven=True)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminate"])
@@ -167,12 +125,6 @@ def test_a_training_killed_twenty_times_ends_with_the_weights_of_an_undisturbed_
     assert_same_training(only_run(tmp_path / "calm"), run)
 
 
-def end(process):
-    """Kill a process, and wait until it is gone."""
-    process.kill()
-    process.communicate()
-
-
 def resume(run):
     """Go on with a training in another process."""
     return start("train", "--resume", str(run))
@@ -204,59 +156,3 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoints_whole(tmp_path):
     assert len(kept) == 2
     assert [checkpoints.damage(path) for path in kept] == [None, None]
     assert not is_writing(run)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("has_older", [False, True], ids=["first", "again"])
-def test_an_export_killed_at_any_point_leaves_the_old_bundle_or_a_whole_new_one(
-    run_copy, has_older
-):
-    seconds = seconds_of_an_export(run_copy)
-    if not has_older:
-        shutil.rmtree(run_copy.bundle)
-    before = open_bundle(run_copy.bundle).manifest if has_older else None
-    unfinished = 0
-    for share in (0, 0.2, 0.4, 0.6, 0.8, 0.9, 1):
-        process = start_export(run_copy)
-        time.sleep(share * seconds)
-        end(process)
-        unfinished += scratch_of(process, run_copy).exists()
-        if run_copy.bundle.exists():
-            assert_whole(run_copy.bundle)
-            if share == 0:
-                assert open_bundle(run_copy.bundle).manifest == before
-        else:
-            assert not has_older
-    # Most kills came while the bundle was being written.
-    assert unfinished >= 4
-
-
-def scratch_of(process, run):
-    """Where a process writes the bundle until it is whole."""
-    return run.folder / f".bundle.{process.pid}.partial"
-
-
-def start_export(run):
-    """An export that has just begun to write."""
-    process = start("export", str(run.folder))
-    wait_until(scratch_of(process, run).exists, process)
-    return process
-
-
-def seconds_of_an_export(run):
-    """From the first thing written to the whole bundle."""
-    process = start_export(run)
-    began = time.monotonic()
-    wait_until(lambda: not scratch_of(process, run).exists(), process)
-    seconds = time.monotonic() - began
-    process.communicate()
-    return seconds
-
-
-@pytest.mark.slow
-def test_the_next_export_clears_away_what_a_killed_one_left(run_copy):
-    process = start_export(run_copy)
-    end(process)
-    assert scratch_of(process, run_copy).exists()
-    assert cli.main(["export", str(run_copy.folder)]) == 0
-    assert not list(run_copy.folder.glob(".*"))
