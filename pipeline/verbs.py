@@ -182,7 +182,7 @@ class PredictOptions:
     bundle: tyro.conf.Positional[Path]
     """A bundle folder, such as runs/latest/bundle."""
     files: tyro.conf.Positional[tuple[str, ...]]
-    """Images of any size and kind."""
+    """Images of any size and kind, folders of them, or `-` for lines that name or hold one."""
     route: str | None = None
     """Which exported file answers; the first of those for devices that may ship, or else the
     SavedModel, where none is given."""

@@ -11,6 +11,10 @@ import numpy as np
 
 from serving.errors import ConvoyError
 from serving.image import Shape, read_pixels
+from serving.inputs import STDIN, inputs
+
+# Columns for the name of an image.
+WIDEST = 31
 
 
 class Answer(NamedTuple):
@@ -99,7 +103,7 @@ def print_answers(
 
     Args:
         model: any route.
-        files: image files.
+        files: image files, folders of them, or `-`, whose lines name or hold images.
         top: how many classes to name.
         json_lines: one JSON object a line instead of a table.
         program: who speaks, in errors.
@@ -107,13 +111,16 @@ def print_answers(
     Returns:
         The exit code: 0, or 2 if an image could not be read or answered.
     """
-    width = min(31, max(map(len, [*files, "image"])))
+    is_known = not any(name == STDIN or Path(name).is_dir() for name in files)
+    width = min(WIDEST, max(map(len, [*files, "image"]))) if is_known else WIDEST
     if not json_lines:
         print(f"{'image':{width}}  {'ms':>7}  {'chance':>6}  class")
     exit_code = 0
-    for file in files:
+    for file, source in inputs(files):
         try:
-            pixels = read_pixels(file, model.shape)
+            if isinstance(source, ConvoyError):
+                raise source
+            pixels = read_pixels(source, model.shape, file)
             began = time.perf_counter()
             probabilities = model.probabilities(pixels)
             milliseconds = 1000 * (time.perf_counter() - began)

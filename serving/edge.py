@@ -2,7 +2,10 @@
 
     convoy-edge BUNDLE photo.png
     convoy-edge model.tflite *.jpg --json
+    convoy-edge BUNDLE photos/ --json
+    find /camera -name '*.jpg' | convoy-edge BUNDLE - --json
     convoy-edge BUNDLE --self-test
+    convoy-edge BUNDLE --benchmark
 
 From Python, `load("bundle").answers("photo.png")`.
 """
@@ -29,6 +32,7 @@ from serving.micro import MicroModel
 from serving.onnx import OnnxModel
 from serving.silence import hang_up, muted
 from serving.tflite import EdgeModel
+from serving.timing import print_benchmark
 
 PATIENCE_SECONDS = 30
 # What runs a file, by the ending of its name.
@@ -154,13 +158,15 @@ def parser() -> argparse.ArgumentParser:
     )
     add = command.add_argument
     add("source", metavar="BUNDLE_OR_FILE", help="a bundle folder, or a .tflite, .onnx or .c file")
-    add("images", metavar="IMAGE", nargs="*", help="image files")
+    images = "image files, folders of them, or - for lines that name one or hold it in base64"
+    add("images", metavar="IMAGE", nargs="*", help=images)
     first = f"the first of {', '.join(DEVICE_ROUTES)} that may ship"
     add("--route", help=f"which file of the bundle to run (default: {first})")
     add("--top", type=positive, default=3, metavar="K", help="answers per image (default: 3)")
     add("--json", action="store_true", help="print one JSON object per image and line")
     add("--threads", type=positive, default=1, metavar="N", help="threads (default: 1)")
     add("--self-test", action="store_true", help="answer the bundle's golden images, and compare")
+    add("--benchmark", action="store_true", help="say how long single images take here")
     add("--allow-unproven", action="store_true", help="run a file that the gate did not pass")
     return command
 
@@ -188,6 +194,8 @@ def run(options: argparse.Namespace) -> int:
             model = load(options.source, options.route, options.threads, options.allow_unproven)
         if options.self_test:
             print_self_test(model, bundle_of(Path(options.source)), options.json)
+        if options.benchmark:
+            print_benchmark(model, options.threads, options.json)
     except ConvoyError as error:
         print(f"convoy-edge: {error}", file=sys.stderr)
         return error.exit_code
@@ -206,8 +214,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command `convoy-edge`; returns its exit code."""
     command = parser()
     options = command.parse_args(argv)
-    if not options.images and not options.self_test:
-        command.error("expected an image at least, or --self-test, received neither; give one")
+    if not (options.images or options.self_test or options.benchmark):
+        command.error(
+            "expected an image at least, --self-test or --benchmark, received none; give one"
+        )
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     # Pillow also remarks on oddities that do not keep it from reading an image.

@@ -181,12 +181,15 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     return data
 
 
-def read_pixels(source: str | os.PathLike[str] | bytes, shape: Shape) -> np.ndarray:
+def read_pixels(
+    source: str | os.PathLike[str] | bytes, shape: Shape, name: str = "The image"
+) -> np.ndarray:
     """Read an image file, or the bytes of one, as the pixels a network takes.
 
     Args:
         source: path or bytes of a PNG, JPEG, GIF, BMP, PPM, WebP, TIFF or JPEG 2000.
         shape: `(height, width, channels)`, 1 or 3 channels.
+        name: what to call bytes in an error.
 
     Returns:
         uint8 array of that shape. The picture is upright, on white where it was
@@ -197,7 +200,7 @@ def read_pixels(source: str | os.PathLike[str] | bytes, shape: Shape) -> np.ndar
     """
     height, width, channels = shape
     if isinstance(source, bytes):
-        pixels = decode(source, name="The image")
+        pixels = decode(source, name)
     else:
         pixels = decode(read_bytes(source), name=str(source))
     return resize(to_channels(flatten_transparency(pixels), channels), height, width)

@@ -56,16 +56,16 @@ class EdgeModel(ImageClassifier):
     format = "TensorFlow Lite"
 
     def _start(self, num_threads: int) -> tuple[Sequence[int], Sequence[int]]:
-        self._interpreter = start(self.path, num_threads)
-        self._input = sole(self._interpreter.get_input_details(), "input", self.path)
-        self._output = sole(self._interpreter.get_output_details(), "output", self.path)
+        self._interpreter, inputs, outputs = start(self.path, num_threads)
+        self._input = sole(inputs, "input", self.path)
+        self._output = sole(outputs, "output", self.path)
         return self._input.shape, self._output.shape
 
     def _answer(self, pixels: np.ndarray) -> np.ndarray:
         self._interpreter.set_tensor(self._input.index, quantised(pixels, self._input))
         try:
             self._interpreter.invoke()
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             raise not_runnable(self.path, error, self.format) from error
         return dequantised(self._interpreter.get_tensor(self._output.index)[0], self._output)
 
@@ -88,8 +88,8 @@ def runtime() -> Any:
     )
 
 
-def start(path: Path, num_threads: int) -> Any:
-    """Start an interpreter on a file and let it allocate its memory.
+def start(path: Path, num_threads: int) -> tuple[Any, list[dict], list[dict]]:
+    """Start an interpreter on a file, let it allocate its memory and describe its ends.
 
     Raises:
         ConvoyError: the file is missing or damaged, or the runtime cannot run it.
@@ -101,7 +101,7 @@ def start(path: Path, num_threads: int) -> Any:
                 raise ValueError("a file of another kind, or a part of one")
         interpreter = interpreter(model_path=str(path), num_threads=num_threads)
         interpreter.allocate_tensors()
-        return interpreter
+        return interpreter, interpreter.get_input_details(), interpreter.get_output_details()
     except Exception as error:  # Runtimes fail on damaged files in whatever way they meet first.
         raise not_runnable(path, error, EdgeModel.format) from error
 

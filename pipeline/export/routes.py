@@ -17,12 +17,11 @@ from serving.classifier import ImageClassifier
 from serving.edge import start
 from serving.image import to_channels
 from serving.silence import muted
+from serving.timing import time_single
 
 BATCH_SIZE = 250
 # Single images that a thread answers before it looks whether to stop.
 CHUNK = 20
-# Single images timed, one after the other; the first ones warm up.
-TIMED, WARMING = 1000, 50
 
 
 @dataclass(frozen=True)
@@ -116,16 +115,6 @@ def in_batches(images: np.ndarray, task: str, run: Callable) -> dict[str, np.nda
             parts.append({name: value.numpy() for name, value in run(batch).items()})
             advance(len(batch))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def time_single(images: np.ndarray, run: Callable) -> np.ndarray:
-    """Milliseconds that `run` takes for one image, many times over."""
-    milliseconds = []
-    for turn in range(WARMING + TIMED):
-        started = time.perf_counter()
-        run(images[turn % len(images)])
-        milliseconds.append(1000 * (time.perf_counter() - started))
-    return np.array(milliseconds[WARMING:])
 
 
 def floats(images: np.ndarray) -> tf.Tensor:

@@ -1,5 +1,6 @@
 """A device answers right, fast, without TensorFlow, and says clearly when it cannot."""
 
+import base64
 import json
 import os
 import random
@@ -7,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +25,7 @@ from serving.errors import ConvoyError, GateFailed
 from serving.tflite import EdgeModel, Tensor, dequantised, quantised
 from tests.serving.conftest import LABELS, SHAPE, with_gate, with_gates
 
+REPOSITORY = Path(__file__).parents[2]
 probabilities = st.lists(st.floats(0, 1, width=32), min_size=1, max_size=12)
 
 
@@ -391,18 +395,126 @@ def test_a_reader_that_leaves_early_gets_no_trace(bundle, photo):
         assert process.wait() == 0
 
 
+# Loads and runs files by the name in turn, and says how each ended; one process for all of them.
+ATTEMPTS = """
+import sys
+from pathlib import Path
+from serving.edge import load
+from serving.errors import ConvoyError
+from serving.silence import muted
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    try:
+        with muted():
+            answers = load(path).answers(sys.argv[2])
+        assert len(answers) == 3
+        print("answered", flush=True)
+    except ConvoyError as error:
+        assert str(error).count(": expected ") == 1, error
+        print("refused", flush=True)
+"""
+
+
+def damaged(whole, attempt, dice):
+    """A copy of a file that is cut off, or has some bits flipped or bytes overwritten."""
+    if attempt % 4 == 0:
+        return whole[: dice.randrange(len(whole))]
+    copy = bytearray(whole)
+    for _ in range(dice.choice([1, 2, 16])):
+        place = dice.randrange(len(copy))
+        copy[place] = dice.randrange(256) if attempt % 4 == 1 else copy[place] ^ 1 << place % 8
+    return bytes(copy)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["fp32", "int8"])
-def test_damaged_models_never_crash_the_process(exported, photo, tmp_path, variant):
+def test_five_hundred_damaged_models_are_refused_or_answer_and_never_crash(
+    exported, photo, tmp_path, variant
+):
     whole = (exported / f"channels1.{variant}.tflite").read_bytes()
-    dice = random.Random(0)
-    path = tmp_path / "model.tflite"
-    for attempt in range(60):
-        damaged = bytearray(whole[: dice.randrange(len(whole))] if attempt % 3 == 0 else whole)
-        for _ in range(attempt % 3 and dice.choice([1, 2, 16])):
-            damaged[dice.randrange(len(damaged))] ^= 1 << dice.randrange(8)
-        path.write_bytes(damaged)
+    dice, folder = random.Random(0), tmp_path / "files"
+    folder.mkdir()
+    for attempt in range(500):
+        (folder / f"{attempt:03}.tflite").write_bytes(damaged(whole, attempt, dice))
+    line = [sys.executable, "-c", ATTEMPTS, str(folder), str(photo)]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    assert (done.returncode, done.stderr) == (0, "")
+    ends = Counter(done.stdout.split())
+    assert ends["answered"] + ends["refused"] == 500
+    # Every fourth file is cut off.
+    assert ends["refused"] >= 125
+
+
+@pytest.mark.slow
+def test_every_damaged_file_of_a_bundle_is_refused_by_its_hash(bundle):
+    path = bundle.folder / "tflite" / "tiny.int8.tflite"
+    whole, dice = path.read_bytes(), random.Random(1)
+    for attempt in range(200):
+        changed = damaged(whole, attempt, dice)
+        if changed != whole:
+            path.write_bytes(changed)
+            with pytest.raises(ConvoyError, match="expected"):
+                load(bundle.folder, "tflite-int8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["fp32", "int8"])
+def test_damaged_models_end_the_command_with_one_sentence(exported, photo, tmp_path, variant):
+    whole = (exported / f"channels1.{variant}.tflite").read_bytes()
+    dice, path = random.Random(0), tmp_path / "model.tflite"
+    for attempt in range(20):
+        path.write_bytes(damaged(whole, attempt, dice))
         done = command(path, photo)
         assert done.returncode in (0, 2), done
         assert "Traceback" not in done.stderr
         assert all(line.startswith("convoy-edge: ") for line in done.stderr.splitlines())
+
+
+def test_a_folder_is_answered_image_by_image_and_nothing_else_in_it(bundle, photo, tmp_path):
+    folder = tmp_path / "photos"
+    (folder / "below").mkdir(parents=True)
+    for name in ("b.png", "a.PNG", "below/c.png"):
+        shutil.copy(photo, folder / name)
+    (folder / "notes.txt").write_text("no image")
+    done = command(bundle.folder, folder, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    files = [json.loads(line)["file"] for line in done.stdout.splitlines()]
+    assert files == [str(folder / name) for name in ("a.PNG", "b.png", "below/c.png")]
+
+
+def test_a_folder_without_images_is_told(bundle, tmp_path, capsys):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert main([str(bundle.folder), str(empty)]) == 2
+    assert "holds no images: expected one with files that end in .png" in capsys.readouterr().err
+
+
+def test_a_stream_is_answered_while_it_lasts(bundle, photo):
+    line = [sys.executable, "-m", "serving.edge", str(bundle.folder), "-", "--json", "--top", "1"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(line, text=True, **pipes) as process:
+        process.stdin.write(f"{photo}\n")
+        process.stdin.flush()
+        first = json.loads(process.stdout.readline())
+        content = base64.b64encode(photo.read_bytes()).decode()
+        for said in ({"b64": content, "file": "mine"}, {"b64": content}, {"b64": "?"}, {"x": 1}):
+            process.stdin.write(json.dumps(said) + "\n\n")
+        rest, complaints = process.communicate()
+    assert first["file"] == str(photo)
+    second, third = map(json.loads, rest.splitlines())
+    assert (second["file"], third["file"]) == ("mine", "line 4")
+    assert first["answers"] == second["answers"] == third["answers"]
+    assert [each.split(" is no image")[0] for each in complaints.splitlines()] == [
+        "convoy-edge: line 6",
+        "convoy-edge: line 8",
+    ]
+    assert process.returncode == 2
+
+
+def test_a_benchmark_says_how_long_an_image_takes(bundle, capsys):
+    flags = ["--benchmark", "--route", "tflite-int8", "--threads", "2"]
+    assert main([str(bundle.folder), *flags, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["route"], found["threads"], found["images"]) == ("tflite-int8", 2, 1000)
+    assert 0 < found["p50_milliseconds"] <= found["p99_milliseconds"]
+    assert main([str(bundle.folder), *flags]) == 0
+    assert capsys.readouterr().out.startswith("tflite-int8: p50 ")

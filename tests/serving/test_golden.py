@@ -130,7 +130,7 @@ def test_neither_an_image_nor_a_test_is_nothing_to_do(proven, capsys):
     with pytest.raises(SystemExit) as ended:
         edge.main([str(proven.folder)])
     assert ended.value.code == 2
-    assert "expected an image at least, or --self-test" in capsys.readouterr().err
+    assert "expected an image at least, --self-test or --benchmark" in capsys.readouterr().err
 
 
 def test_golden_images_hold_no_program(proven):
