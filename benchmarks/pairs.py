@@ -13,7 +13,10 @@ from pipeline.launch import count_cores
 from serving.errors import ConvoyError
 
 Figure = TypeVar("Figure")
-PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "tflite-runtime", "numpy", "pillow")
+PACKAGES = (
+    *("tensorflow", "keras", "ai-edge-litert", "tflite-runtime", "onnxruntime", "openvino"),
+    *("numpy", "pillow"),
+)
 
 
 def require_pairs(pairs: int, steady: int) -> None:

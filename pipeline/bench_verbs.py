@@ -42,6 +42,23 @@ class Edge:
 
 
 @dataclass(frozen=True)
+class Latency:
+    """Time for one image on one thread, against the bare interpreter and other runtimes."""
+
+    bundle: tyro.conf.Positional[Path]
+    """The bundle to measure with; its ONNX file too, where it has one."""
+    pairs: int = 10
+    """How often all sides are measured, in turn."""
+    json: bool = False
+    """Print the figures as JSON."""
+
+    def run(self) -> None:
+        from benchmarks import latency
+
+        show(latency.run(self.bundle, self.pairs), latency.table, self.json)
+
+
+@dataclass(frozen=True)
 class Layers:
     """Speed of our layers, beside those of Keras."""
 
@@ -157,6 +174,7 @@ class Degradation:
 
 BENCHMARKS = {
     "edge": Edge,
+    "latency": Latency,
     "layers": Layers,
     "input": Input,
     "train": Train,

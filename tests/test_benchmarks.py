@@ -5,7 +5,7 @@ import keras
 import pytest
 
 import models
-from benchmarks import degradation, layers, scaling, target, train
+from benchmarks import degradation, latency, layers, scaling, target, train
 from models.layers import Conv2D, MaxPool2D
 from pipeline.cli import main
 from serving.errors import ConvoyError
@@ -16,6 +16,25 @@ def test_every_layer_is_compared_with_one_that_gives_the_same_numbers(monkeypatc
     found = [layers.measure(name, "float32", pairs=2) for name in layers.LAYERS]
     assert [each["layer"] for each in found] == list(layers.LAYERS)
     assert all(each[mode]["ratio"]["minimum"] > 0 for each in found for mode in layers.MODES)
+
+
+def test_single_images_are_timed_beside_the_bare_interpreter(smoke_run, capsys):
+    assert main(["bench", "latency", str(smoke_run.bundle), "--pairs", "2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    routes = ["tflite-fp32", "tflite-int8"]
+    names = [name for route in routes for name in (route, f"{route}, bare")]
+    assert list(found["milliseconds"]) == names
+    assert list(found["ratio_to_bare"]) == routes
+    # What conversions add is little, and never makes it faster by much.
+    assert all(0.5 < ratio["median"] < 3 for ratio in found["ratio_to_bare"].values())
+    assert latency.table(found).splitlines()[1].startswith("tflite-fp32 ")
+
+
+def test_a_bundle_without_proven_tflite_files_is_not_timed(run_copy):
+    manifest = run_copy.bundle / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"passed": true', '"passed": false'))
+    with pytest.raises(ConvoyError, match="has nothing to time"):
+        latency.run(run_copy.bundle)
 
 
 def test_two_layers_that_do_not_do_the_same_are_not_compared(monkeypatch):
