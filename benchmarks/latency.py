@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.pairs import in_turn, in_words, notes, ratios, require_pairs, spread, surroundings
-from serving.bundle import DEVICE_ROUTES, Bundle, open_bundle
+from serving.bundle import DEVICE_ROUTES, Bundle, Route, open_bundle
 from serving.edge import load
 from serving.errors import ConvoyError
 from serving.tflite import EdgeModel, quantised, runtime
@@ -42,7 +42,7 @@ def run(bundle: Path, pairs: int = 10) -> dict[str, Any]:
         )
     before = os.getloadavg()
     sides = {name: run_once for route in routes for name, run_once in of_tflite(opened, route)}
-    if any(each.route == "onnx" for each in opened.manifest.routes):
+    if any(each.route == "onnx" and passed(each) for each in opened.manifest.routes):
         sides |= dict(of_onnx(opened))
     figures = in_turn({name: timed(run_once) for name, run_once in sides.items()}, pairs)
     return {
@@ -57,9 +57,14 @@ def run(bundle: Path, pairs: int = 10) -> dict[str, Any]:
     }
 
 
-def may_be_timed(route: Any) -> bool:
+def may_be_timed(route: Route) -> bool:
     """Whether a route is a TFLite file that the gate let pass."""
-    return route.route in DEVICE_ROUTES and route.gate is not None and route.gate.passed
+    return route.route in DEVICE_ROUTES and passed(route)
+
+
+def passed(route: Route) -> bool:
+    """Whether the gate let a route pass."""
+    return route.gate is not None and route.gate.passed
 
 
 def image_for(bundle: Bundle) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Channels of one size: what one layer makes of a channel, the next one undoes."""
 
-import collections
 import functools
 
 import numpy as np
@@ -96,7 +95,6 @@ def pairs(network):
     """Return the names of layers, two and two, that can share out the size of channels."""
     flat, calls = record(network)
     readers = readers_of(calls, flat.output)
-    times = collections.Counter(call.layer.name for call in calls)
 
     def only_reader(call):
         found = readers[id(call.output)]
@@ -108,15 +106,11 @@ def pairs(network):
             reader = only_reader(reader)
         return reader
 
-    def is_pair(first, second):
-        once = times[first.layer.name] == times[second.layer.name] == 1
-        return once and can_make(first.layer) and can_read(second.layer)
-
     chains = [(call, next_kernel(call)) for call in calls]
     return [
         (first.layer.name, second.layer.name)
         for first, second in chains
-        if second and is_pair(first, second)
+        if second and can_make(first.layer) and can_read(second.layer)
     ]
 
 

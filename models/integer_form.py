@@ -1,10 +1,13 @@
 """A network in the form in which integers compute it best."""
 
+import collections
+
+import keras
 import numpy as np
 from keras import activations, layers
 
 from models.fold import affine, fold_batch_norm
-from models.kinds import MAX_POOLS, NORMS, WITH_KERNEL, is_relu
+from models.kinds import MAX_POOLS, NORMS, STOCK_CONVOLUTIONS, WITH_KERNEL, is_relu
 from models.layers import Conv2D, DepthwiseConv1D, DepthwiseConv2D, PaddedShortcut
 from models.rewrite import copy_of, readers_of, record, rewrite
 
@@ -22,9 +25,28 @@ def integer_form(network):
     The copy answers as the network does in inference, exact to rounding.
 
     Args:
-        network: functional `keras.Model`.
+        network: functional `keras.Model`, each of its layers applied once.
     """
+    require_known(network)
     return with_plain_kernels(relu_first(without_rescaling(fold_batch_norm(network))))
+
+
+def require_known(network):
+    """Refuse a network with a layer that is applied twice, or a convolution that is not ours."""
+    _, calls = record(network)
+    times = collections.Counter(call.layer.name for call in calls)
+    for call in calls:
+        # A network within it stays whole where it is called with `training`.
+        if isinstance(call.layer, (*STOCK_CONVOLUTIONS, keras.Model)):
+            raise ValueError(
+                "`network` must be made of layers, its convolutions those of `models.layers`. "
+                f"Received: `{call.layer.name}`, a {type(call.layer).__name__} of Keras"
+            )
+        if times[call.layer.name] > 1:
+            raise ValueError(
+                "`network` must apply each layer once. "
+                f"Received: `{call.layer.name}`, applied {times[call.layer.name]} times"
+            )
 
 
 def without_rescaling(network):
@@ -139,7 +161,7 @@ def per_channel(norm, x):
     """Return what a normalization makes of `x`, by a convolution that sees one position."""
     scale, offset = affine(norm)
     kind = PER_CHANNEL[len(x.shape)]
-    conv = kind(1, name=norm.name)
+    conv = kind(1, name=norm.name, trainable=norm.trainable)
     outputs = conv(x)
     conv.set_weights([scale.reshape(conv.kernel.shape), offset])
     return outputs

@@ -1,6 +1,7 @@
 """A network that rounds as its int8 file will: to train it so, and to see what rounding does."""
 
 import collections
+import math
 from typing import NamedTuple
 
 import keras
@@ -18,7 +19,7 @@ from models.layers import (
     PaddedShortcut,
 )
 from models.layers.fake_quant import FakeQuant, FakeQuantKernel
-from models.rewrite import copy_of, once, readers_of, record
+from models.rewrite import copy_of, readers_of, record
 
 # What chooses among values, or moves them, leaves them on their steps.
 MOVES_VALUES = (
@@ -48,6 +49,8 @@ FIXED_RANGES = {
     "tanh": (-1.0, 127 / 128),
 }
 PIXELS = (0.0, 255.0)
+# What the values of a network may take while they are looked at.
+KEPT_BYTES = 1_000_000_000
 ROUNDS = (FakeQuant, FakeQuantKernel)
 # What follows the name of a layer in that of its rounding.
 OF_KERNEL, OF_VALUES = "_int8_kernel", "_int8"
@@ -64,6 +67,9 @@ def fake_quantized(network, keep_float=()):
         network: functional `keras.Model` with one input, of 0-255.
         keep_float: names of layers that round neither their kernel nor their values. What reads
             those computes in floats too, and rounds its answers.
+
+    Raises:
+        ValueError: the network takes no pixels, has convolutions of Keras, or a layer twice.
     """
     if len(network.inputs) != 1 or not keras.backend.is_float_dtype(network.inputs[0].dtype):
         raise ValueError(
@@ -72,18 +78,17 @@ def fake_quantized(network, keep_float=()):
         )
     flat, calls = record(integer_form(network))
     readers = readers_of(calls, flat.output)
-    times = collections.Counter()
     (image,) = flat.inputs
     pixels = keras.Input(batch_shape=image.shape, dtype=image.dtype, name=image.name)
     new = {id(image): FakeQuant(*PIXELS, momentum=1, name=image.name + OF_VALUES)(pixels)}
-    make, unrounded, waiting, pixel_sized = once(), set(), {}, {id(image)}
+    unrounded, waiting, pixel_sized = set(), {}, {id(image)}
     for call in calls:
         layer, output = call.layer, id(call.output)
         inputs = [id(each) for each in call.inputs]
         in_floats = layer.name in keep_float or any(each in unrounded for each in inputs)
         rounds_kernel = isinstance(layer, WITH_KERNEL) and not in_floats
         gain = 1 / PIXELS[1] if inputs[0] in pixel_sized else 1.0
-        copy = make(rounding_copy, layer, gain) if rounds_kernel else make(copy_of, layer)
+        copy = rounding_copy(layer, gain) if rounds_kernel else copy_of(layer)
         args = tree.map_structure(lambda each: new.get(id(each), each), call.args)
         new[output] = copy(*args)
         name = waiting.get(inputs[0], layer.name)
@@ -96,9 +101,7 @@ def fake_quantized(network, keep_float=()):
         elif name in keep_float:
             unrounded.add(output)
         else:
-            times[name] += 1
-            again = "" if times[name] == 1 else f"_{times[name]}"
-            new[output] = range_of(layer, name + again + OF_VALUES)(new[output])
+            new[output] = range_of(layer, name + OF_VALUES)(new[output])
     outputs = tree.map_structure(lambda each: new[id(each)], flat.output)
     return keras.Model(pixels, outputs, name=network.name)
 
@@ -186,14 +189,22 @@ def applied(call, args, rounds):
     return call.layer(*args)
 
 
-def calibrate(network, images, chunk=50):
+def chunk_for(network):
+    """Return how many images may go through a network at once, all of its values being kept."""
+    _, calls = record(network)
+    values = sum(math.prod(call.output_shape) for call in calls)
+    # Without rounding and with some of it, four bytes each.
+    return max(1, min(50, KEPT_BYTES // (2 * 4 * values)))
+
+
+def calibrate(network, images):
     """Set the ranges of values to those that images have where nothing is rounded.
 
     Args:
         network: what `fake_quantized` gave; it is changed.
         images: `(count, height, width, channels)`, of 0-255.
-        chunk: int. How many images go through the network at once.
     """
+    chunk = chunk_for(network)
     lows, highs = collections.defaultdict(float), collections.defaultdict(float)
     for start in range(0, len(images), chunk):
         trace = Trace(network, images[start : start + chunk])
@@ -226,14 +237,14 @@ class Noise(NamedTuple):
     """The signal-to-noise ratio of the network's answers, in decibels."""
 
 
-def noises(network, images, chunk=50):
+def noises(network, images):
     """Return the `Noise` of each layer that rounds, the one that harms the answers most first.
 
     Args:
         network: what `fake_quantized` gave, calibrated.
         images: `(count, height, width, channels)`, of 0-255.
-        chunk: int. How many images go through the network at once.
     """
+    chunk = chunk_for(network)
     sources = roundings(network)
     # Signal and noise, in the layer's values and in the answers.
     powers = {name: np.zeros((2, 2)) for name in sources}

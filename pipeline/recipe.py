@@ -336,7 +336,14 @@ class Recipe(Ranged):
             epochs=max(1, self.training.epochs // 10),
             learning_rate=self.training.learning_rate / 20,
         )
-        export = dataclasses.replace(self.export, tflite=("int8",), onnx=False, mediapipe=False)
+        export = dataclasses.replace(
+            self.export,
+            tflite=("int8",),
+            onnx=False,
+            mediapipe=False,
+            keep_float=(),
+            equalize=False,
+        )
         return dataclasses.replace(self, training=training, export=export)
 
     def to_dict(self) -> dict[str, Any]:

@@ -167,7 +167,7 @@ def export(run: Run, wanted: Export | None = None) -> Bundle:
 
 
 def diagnose(run: Run, wanted: Export) -> Diagnosis:
-    """Find out what int8 costs each layer of a run's network; a page and a plot are kept.
+    """Find out what int8 costs each layer of a run's network; figures and a plot are kept.
 
     Raises:
         ConvoyError: the network was trained to round.
@@ -176,7 +176,8 @@ def diagnose(run: Run, wanted: Export) -> Diagnosis:
     found = rounding_diagnosis(rounding)
     layers = [noise._asdict() for noise in found.noises]
     write_json(run.rounding / "layers.json", {**dataclasses.asdict(found), "noises": layers})
-    plots.noises(found.noises, run.rounding / "layers.png")
+    with whole(run.rounding / "layers.png") as scratch:
+        plots.noises(found.noises, scratch)
     return found
 
 
@@ -190,7 +191,8 @@ def calibration_curve(run: Run, wanted: Export) -> dict[int, list[float]]:
     found = accuracies_by_count(rounding, train, run.recipe.seed)
     write_json(run.rounding / "calibration.json", found)
     floats = rounding.accuracy(rounding.reference)
-    plots.calibration(found, floats, run.rounding / "calibration.png")
+    with whole(run.rounding / "calibration.png") as scratch:
+        plots.calibration(found, floats, scratch)
     return found
 
 

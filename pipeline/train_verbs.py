@@ -106,7 +106,13 @@ def recipe_of(words: Sequence[str], resumed: Path | None) -> "Recipe":
         recipe = dataclasses.replace(recipe, network=network(architecture))
     if flag_value(flags, "--quantize") == "qat" and recipe.quantize != "qat":
         recipe = recipe.fine_tuning()
-    return parse(Recipe, flags, f"convoy train {name}".strip(), default=recipe)
+    recipe = parse(Recipe, flags, f"convoy train {name}".strip(), default=recipe)
+    start = recipe.training.start_from
+    if recipe.quantize == "qat" and start:
+        # `runs/latest` leads elsewhere once this training is done.
+        training = dataclasses.replace(recipe.training, start_from=start.resolve())
+        recipe = dataclasses.replace(recipe, training=training)
+    return recipe
 
 
 def taken_out(args: Sequence[str], flag: str) -> tuple[str | None, list[str]]:

@@ -144,9 +144,9 @@ def export(args: Sequence[str]) -> None:
 
         export: Export
         diagnose: bool = False
-        """Write nothing, but say what int8 costs each layer, the most harmful first."""
+        """Export nothing, but say what int8 costs each layer, the most harmful first."""
         calibration_curve: bool = False
-        """Write nothing, but say what int8 scores for numbers of calibration images."""
+        """Export nothing, but say what int8 scores for numbers of calibration images."""
 
     folder, *flags = args
     run = Run(Path(folder))

@@ -1,6 +1,7 @@
 """From probabilities to answers, and answers as people and programs read them."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -111,7 +112,7 @@ def print_answers(
     Returns:
         The exit code: 0, or 2 if an image could not be read or answered.
     """
-    is_known = not any(name == STDIN or Path(name).is_dir() for name in files)
+    is_known = not any(name == STDIN or os.path.isdir(name) for name in files)
     width = min(WIDEST, max(map(len, [*files, "image"]))) if is_known else WIDEST
     if not json_lines:
         print(f"{'image':{width}}  {'ms':>7}  {'chance':>6}  class")

@@ -220,6 +220,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        # Names of files are bytes, of which not all are text.
+        sys.stdin.reconfigure(errors="surrogateescape")
     # Pillow also remarks on oddities that do not keep it from reading an image.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     with warnings.catch_warnings():

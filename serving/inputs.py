@@ -1,8 +1,8 @@
 """Where images come from: files, folders, and lines of standard input."""
 
 import base64
-import binascii
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -33,7 +33,7 @@ def inputs(named: Sequence[str]) -> Iterator[Input]:
     for name in named:
         if name == STDIN:
             yield from lines(sys.stdin)
-        elif Path(name).is_dir():
+        elif os.path.isdir(name):
             yield from files_below(name)
         else:
             yield Input(name, name)
@@ -44,7 +44,7 @@ def files_below(folder: str) -> Iterator[Input]:
     found = sorted(
         path
         for path in Path(folder).rglob("*")
-        if path.suffix.lower() in ENDINGS and path.is_file()
+        if path.suffix.lower() in ENDINGS and os.path.isfile(path)
     )
     if not found:
         expected = f"one with files that end in {', '.join(ENDINGS)}"
@@ -74,7 +74,7 @@ def encoded(text: str, place: str) -> Input:
         content = json.loads(text)
         name = str(content.get("file", place))
         return Input(name, base64.b64decode(content["b64"], validate=True))
-    except (ValueError, TypeError, KeyError, binascii.Error) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         return Input(
             place,
             ConvoyError(

@@ -206,6 +206,11 @@ def read_plain(builder: Any, split: str) -> Examples:
         place = slice(filled, filled + len(batch["label"]))
         images[place], labels[place] = batch["image"], batch["label"]
         filled = place.stop
+    if filled != count:
+        raise ConvoyError(
+            f"{builder.data_path} is damaged: expected {count:,} images in `{split}`, received "
+            f"{filled:,}; delete the folder, and prepare it again by `convoy data {builder.name}`."
+        )
     return Examples(images, labels)
 
 

@@ -44,14 +44,6 @@ class Rounding:
     validation: Examples
     equalize: bool = False
 
-    def require_layers(self, names: Sequence[str]) -> None:
-        """Raise `ConvoyError` unless each of these is a layer that rounds."""
-        for name in names:
-            if name not in self.layers:
-                raise ConvoyError(
-                    f"--export.keep-float names no layer that rounds: {nearest(name, self.layers)}"
-                )
-
     def rounded(
         self, keep_float: Sequence[str] = (), calibration: np.ndarray | None = None
     ) -> keras.Model:
@@ -61,13 +53,13 @@ class Rounding:
         return network
 
     @functools.cached_property
-    def layers(self) -> list[str]:
-        """The names of the layers that round, in order."""
-        return list(roundings(fake_quantized(self.form)))
-
-    @functools.cached_property
     def form(self) -> keras.Model:
-        """The network as it is rounded."""
+        """The network as it is rounded.
+
+        Raises:
+            ConvoyError: it cannot be rounded layer by layer.
+        """
+        layers_that_round(self.network)
         return equalized(self.network) if self.equalize else self.network
 
     @functools.cached_property
@@ -133,16 +125,49 @@ def diagnose(rounding: Rounding) -> Diagnosis:
     return Diagnosis(found, len(rounding.validation), floats, int8, kept)
 
 
+def layers_that_round(network: keras.Model) -> list[str]:
+    """The names of the layers that would round, in order.
+
+    Raises:
+        ConvoyError: the network cannot be rounded layer by layer.
+    """
+    try:
+        return list(roundings(fake_quantized(network)))
+    except ValueError as error:
+        raise ConvoyError(f"`{network.name}` cannot be rounded by layers: {error}") from error
+
+
+def require_roundable(network: keras.Model, export: Export) -> None:
+    """Refuse, before it is trained, a network of which no layers can be left to floats as wanted.
+
+    Raises:
+        ConvoyError: one named is no layer that rounds, there is no int8 file, or the network cannot
+            be rounded layer by layer.
+    """
+    if not (export.keep_float or export.equalize):
+        return
+    known = layers_that_round(network)
+    if export.keep_float and not (export.micro or "int8" in export.tflite):
+        raise ConvoyError(
+            "--export.keep-float has no file to be about: expected int8 among --export.tflite, or "
+            f"--export.micro, received {', '.join(export.tflite) or 'neither'}; add one, or leave "
+            "it out."
+        )
+    for name in export.keep_float if export.keep_float != AUTO else ():
+        if name not in known:
+            raise ConvoyError(
+                f"--export.keep-float names no layer that rounds: {nearest(name, known)}"
+            )
+
+
 def float_layers(rounding: Rounding, export: Export) -> tuple[str, ...]:
     """The layers that the int8 file leaves to floats, found where they are not named.
 
     Raises:
-        ConvoyError: one of these is no layer that rounds, or none would do.
+        ConvoyError: none would do.
     """
-    if export.keep_float == AUTO:
-        return fewest_floats(rounding, export.gate)
-    rounding.require_layers(export.keep_float)
-    return export.keep_float
+    found = export.keep_float == AUTO
+    return fewest_floats(rounding, export.gate) if found else export.keep_float
 
 
 def fewest_floats(rounding: Rounding, limits: Gate) -> tuple[str, ...]:
@@ -156,24 +181,24 @@ def fewest_floats(rounding: Rounding, limits: Gate) -> tuple[str, ...]:
     """
     kept: list[str] = []
 
-    def passes(layers: Sequence[str]) -> bool:
-        return rounding.passes(rounding.answers(rounding.rounded(layers)), limits)
+    def passes(network: keras.Model) -> bool:
+        return rounding.passes(rounding.answers(network), limits)
 
-    with progress("layers for floats", total=len(rounding.layers)) as advance:
-        while not passes(kept):
-            harmful = rounding.noises(rounding.rounded(kept))
+    with progress("layers for floats", total=len(layers_that_round(rounding.form))) as advance:
+        while not passes(network := rounding.rounded(kept)):
+            harmful = rounding.noises(network)
             if not harmful:
                 raise ConvoyError(
-                    "--export.keep-float auto found no layers: expected some with which "
-                    f"validation images lose at most {limits.max_quantized_loss:.2%}, received "
-                    "more lost with all in floats; raise --export.gate.max-quantized-loss."
+                    "--export.keep-float auto found no layers: expected some with which validation "
+                    "images pass the gate, received none, not even with all in floats; raise "
+                    "--export.gate.max-quantized-loss or --export.gate.max-class-drop."
                 )
             kept.append(harmful[0].layer)
             advance(note=f"{len(kept)} so far")
         # The last one is what made it pass.
         for layer in kept[:-1]:
             fewer = [each for each in kept if each != layer]
-            if passes(fewer):
+            if passes(rounding.rounded(fewer)):
                 kept = fewer
     return tuple(kept)
 

@@ -52,10 +52,7 @@ def write_saved_model(network: keras.Model, task: Classification, folder: Path) 
 
 
 def write_plain(
-    network: keras.Model,
-    task: Classification,
-    folder: Path,
-    batch: int | None,
+    network: keras.Model, task: Classification, folder: Path, batch: int | None
 ) -> None:
     """Save the network for a converter: one way in, `image` float32 of `batch` images.
 

@@ -23,7 +23,7 @@ from pipeline.export.micro import PACKAGES as MICRO_PACKAGES
 from pipeline.export.micro import write_micro
 from pipeline.export.onnx import PACKAGES as ONNX_PACKAGES
 from pipeline.export.onnx import write_onnx
-from pipeline.export.rounding import Rounding, float_layers
+from pipeline.export.rounding import Rounding, float_layers, require_roundable
 from pipeline.export.saved_model import write_saved_model
 from pipeline.export.tflite import require_convertible, write_tflite
 from pipeline.export.warmup import write_warmup
@@ -43,6 +43,7 @@ def require_exportable(network: keras.Model, export: Export) -> None:
     """
     require_convertible(network, export)
     require_one_rounding(network, export)
+    require_roundable(network, export)
     if export.onnx:
         require_packages("--export.onnx", "onnx", ONNX_PACKAGES)
     if export.micro:
@@ -175,6 +176,7 @@ class Exporter:
         files = {each: self.place("tflite", f".{each}.tflite") for each in variants}
         network, calibration = self.integers
         if calibration is not None:
+            # One child process does for all.
             write_tflite(network, self.task, calibration, files)
         else:
             own = {each: file for each, file in files.items() if each == "int8"}

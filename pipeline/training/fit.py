@@ -176,6 +176,8 @@ def explain(
         f"training diverged in epoch {step // learner.steps_per_epoch + 1} at step {step + 1}: "
         f"expected finite numbers, received others in {culprit.what}"
         + (f" for training images {', '.join(map(str, images))}" if images.size else "")
-        + "; lower --training.learning-rate (to begin with the last good weights, give "
-        f"--training.start-from {run.last_good})."
+        + "; lower --training.learning-rate"
+        + f" (to begin with the last good weights, give --training.start-from {run.last_good})"
+        * (recipe.quantize == "none")
+        + "."
     )

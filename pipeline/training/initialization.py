@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from models.airbench import WHITENING, whitening_kernel
+from models.quantize import is_fake_quantized
 from pipeline.console import console
 from pipeline.recipe import Training
 from serving.errors import ConvoyError
@@ -72,6 +73,11 @@ def take_over(network: keras.Model, source: Path, whole: bool = False) -> None:
             f"cannot start from {source}: expected a finished run's folder or its model.keras, "
             f"received `{str(error).splitlines()[0]}`; check the path."
         ) from error
+    if is_fake_quantized(trained):
+        raise ConvoyError(
+            f"cannot start from {source}: expected a network in floats, received one that was "
+            "trained to round as int8 does; give the run that it began with."
+        )
     known = {weight.path: weight for weight in trained.weights}
     fitting = [
         weight

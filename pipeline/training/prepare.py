@@ -40,6 +40,11 @@ def prepare(
         ConvoyError: the network does not suit the images, a setting does not suit the network, or
             the devices cannot share a batch.
     """
+    if recipe.quantize == "qat" and distribution.replicas > 1:
+        raise ConvoyError(
+            "--quantize qat trains on one device: expected no --distribute, for each device would "
+            f"find ranges of its own, received {distribution.replicas} devices; leave it out."
+        )
     require_even(min(recipe.data.batch_size, len(splits.train)), distribution)
     training, steps = recipe.training, steps_per_epoch(len(splits.train), recipe.data)
     keras.utils.set_random_seed(recipe.seed)
@@ -95,8 +100,11 @@ def build(recipe: Recipe, splits: Splits) -> keras.Model:
     if recipe.quantize == "qat" and recipe.training.start_from:
         # Which layers there are depends on weights: a norm joins the layer before it, or does not.
         take_over(network, recipe.training.start_from, whole=True)
-        # Channels that others dwarf could not be told apart any more, nor learn.
-        return fake_quantized(equalized(network))
+        try:
+            # Channels that others dwarf could not be told apart any more, nor learn.
+            return fake_quantized(equalized(network))
+        except ValueError as error:
+            raise ConvoyError(f"--quantize qat does not suit `{name}`: {error}") from error
     return network
 
 

@@ -276,6 +276,14 @@ def test_a_network_of_tokens_is_refused():
         fake_quantized(network)
 
 
+def test_a_layer_that_is_applied_twice_is_refused():
+    image = keras.Input((8, 8, 1), name="image")
+    conv = Conv2D(1, 3, name="again")
+    logits = layers.Dense(3)(layers.Flatten()(conv(conv(image))))
+    with pytest.raises(ValueError, match="`again`, applied 2 times"):
+        fake_quantized(keras.Model(image, {"logits": logits}))
+
+
 def test_a_network_that_rounds_is_saved_and_loaded_whole(images, tmp_path):
     network = fake_quantized(built("mlp", images), keep_float=["logits"])
     calibrate(network, images)

@@ -7,11 +7,13 @@ import shutil
 import numpy as np
 import pytest
 
+import models
 from models.quantize import is_fake_quantized
 from pipeline import cli, stages
 from pipeline.export.calibration import calibration_images
 from pipeline.export.rounding import AUTO, Rounding, calibration_curve, float_layers
 from pipeline.export.verify import load_network
+from pipeline.export.write import require_exportable
 from pipeline.recipe import Export, Gate, Recipe
 from pipeline.run import Run
 from serving.bundle import digest, open_bundle
@@ -72,7 +74,27 @@ def test_limits_that_not_even_floats_meet_are_told(rounding):
 
 def test_a_layer_that_does_not_round_is_refused_with_the_nearest(rounding):
     with pytest.raises(ConvoyError, match="names no layer that rounds: did you mean `dense1`?"):
-        float_layers(rounding, Export(keep_float=("dense_1",)))
+        require_exportable(rounding.network, Export(keep_float=("dense_1",)))
+
+
+def test_layers_left_to_floats_without_an_int8_file_are_refused(rounding):
+    with pytest.raises(ConvoyError, match="no file to be about: .* received fp32; add one"):
+        require_exportable(rounding.network, Export(tflite=("fp32",), keep_float=AUTO))
+
+
+def test_layers_that_are_misspelled_are_told_before_a_training(smoke_recipe, tmp_path):
+    wanted = dataclasses.replace(
+        smoke_recipe, export=Export(keep_float=("logit",)), runs=tmp_path / "runs"
+    )
+    with pytest.raises(ConvoyError, match="did you mean `logits`?"):
+        stages.train(wanted)
+    assert not wanted.runs.exists()
+
+
+def test_a_network_with_convolutions_of_keras_is_refused():
+    network = models.build("backbone", (32, 32, 3), 3, weights="none", alpha=0.35)
+    with pytest.raises(ConvoyError, match="of `models.layers`. Received: `.*`, a .* of Keras"):
+        require_exportable(network, Export(equalize=True))
 
 
 def test_more_calibration_images_are_no_worse_than_one(rounding, smoke_splits):
