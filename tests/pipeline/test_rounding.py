@@ -119,7 +119,11 @@ def test_int8_fails_the_gate_and_the_diagnosis_names_the_layer(loud_run, capsys)
     assert "--export.keep-float dense1" in said
     kept = json.loads((loud_run.rounding / "layers.json").read_text())
     assert kept["noises"][0]["layer"] == "dense1"
-    assert kept["int8_accuracy"] < kept["kept_accuracy"] - 0.1
+    # More than the gate lets go; how much more is up to the training.
+    assert (
+        kept["int8_accuracy"]
+        < kept["kept_accuracy"] - loud_run.recipe.export.gate.max_quantized_loss
+    )
     assert (loud_run.rounding / "layers.png").read_bytes().startswith(b"\x89PNG")
 
 
