@@ -9,18 +9,18 @@ import importlib
 import importlib.util
 import os
 import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks.pairs import in_turn, in_words, notes, ratios, require_pairs, spread, surroundings
-from serving.bundle import DEVICE_ROUTES, Bundle, Route, open_bundle
+from serving.bundle import DEVICE_ROUTES, Bundle, open_bundle
 from serving.edge import load
 from serving.errors import ConvoyError
 from serving.tflite import EdgeModel, quantised, runtime
+from serving.timing import time_single
 
 # Images in a turn of one side; the first ones warm up.
 IMAGES, WARMING = 200, 20
@@ -34,17 +34,18 @@ def run(bundle: Path, pairs: int = 10) -> dict[str, Any]:
     """
     require_pairs(pairs, steady=10)
     opened = open_bundle(Path(bundle).resolve())
-    routes = [each.route for each in opened.manifest.routes if may_be_timed(each)]
+    shipping = [each.route for each in opened.manifest.routes if each.may_ship]
+    routes = [route for route in shipping if route in DEVICE_ROUTES]
     if not routes:
         raise ConvoyError(
             f"{bundle} has nothing to time: expected a TFLite file that passed the gate, received "
             "none; run `convoy verify` on its run."
         )
     before = os.getloadavg()
-    sides = {name: run_once for route in routes for name, run_once in of_tflite(opened, route)}
-    if any(each.route == "onnx" and passed(each) for each in opened.manifest.routes):
+    sides = {name: side for route in routes for name, side in of_tflite(opened, route)}
+    if "onnx" in shipping:
         sides |= dict(of_onnx(opened))
-    figures = in_turn({name: timed(run_once) for name, run_once in sides.items()}, pairs)
+    figures = in_turn({name: side.turn for name, side in sides.items()}, pairs)
     return {
         "bundle": str(opened.folder),
         "pairs": pairs,
@@ -57,14 +58,16 @@ def run(bundle: Path, pairs: int = 10) -> dict[str, Any]:
     }
 
 
-def may_be_timed(route: Route) -> bool:
-    """Whether a route is a TFLite file that the gate let pass."""
-    return route.route in DEVICE_ROUTES and passed(route)
+class Side(NamedTuple):
+    """A runtime with a network, and an image as it takes it."""
 
+    image: np.ndarray
+    run: Callable[[np.ndarray], Any]
 
-def passed(route: Route) -> bool:
-    """Whether the gate let a route pass."""
-    return route.gate is not None and route.gate.passed
+    def turn(self) -> float:
+        """Median milliseconds of one turn."""
+        found = time_single(self.image[np.newaxis], self.run, IMAGES, WARMING)
+        return statistics.median(found.tolist())
 
 
 def image_for(bundle: Bundle) -> np.ndarray:
@@ -72,36 +75,36 @@ def image_for(bundle: Bundle) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, bundle.manifest.input.shape, np.uint8)
 
 
-def of_tflite(bundle: Bundle, route: str) -> list[tuple[str, Callable[[], Any]]]:
+def of_tflite(bundle: Bundle, route: str) -> Iterator[tuple[str, Side]]:
     """Our class, and the interpreter by itself on the same file."""
     pixels = image_for(bundle)
     model = load(bundle.folder, route)
     assert isinstance(model, EdgeModel)
+    yield route, Side(pixels, model.probabilities)
     interpreter = runtime()(model_path=str(model.path), num_threads=1)
     interpreter.allocate_tensors()
     source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    ready = quantised(pixels[np.newaxis], model._input)
 
-    def bare() -> Any:
+    def bare(ready: np.ndarray) -> Any:
         interpreter.set_tensor(source["index"], ready)
         interpreter.invoke()
         return interpreter.get_tensor(target["index"])
 
-    return [(route, lambda: model.probabilities(pixels)), (f"{route}, bare", bare)]
+    yield f"{route}, bare", Side(quantised(pixels[np.newaxis], model._input), bare)
 
 
-def of_onnx(bundle: Bundle) -> list[tuple[str, Callable[[], Any]]]:
+def of_onnx(bundle: Bundle) -> Iterator[tuple[str, Side]]:
     """The runtimes for ONNX files that are installed."""
     path = str(bundle.checked("onnx"))
     pixels = image_for(bundle)[np.newaxis].astype(np.float32)
-    name, found = bundle.manifest.input.name, []
+    name = bundle.manifest.input.name
     if importlib.util.find_spec("onnxruntime"):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
-        found.append(("ONNX Runtime", lambda: session.run(None, {name: pixels})))
+        yield "ONNX Runtime", Side(pixels, lambda image: session.run(None, {name: image}))
     if importlib.util.find_spec("openvino"):
         # No package of ours asks for it.
         openvino = importlib.import_module("openvino")
@@ -110,22 +113,7 @@ def of_onnx(bundle: Bundle) -> list[tuple[str, Callable[[], Any]]]:
         model = core.read_model(path)
         model.reshape({name: pixels.shape})
         request = core.compile_model(model, "CPU", settings).create_infer_request()
-        found.append(("OpenVINO", lambda: request.infer({name: pixels})))
-    return found
-
-
-def timed(run_once: Callable[[], Any]) -> Callable[[], float]:
-    """A function that gives the median milliseconds of one turn."""
-
-    def turn() -> float:
-        milliseconds = []
-        for _ in range(WARMING + IMAGES):
-            began = time.perf_counter()
-            run_once()
-            milliseconds.append(1000 * (time.perf_counter() - began))
-        return statistics.median(milliseconds[WARMING:])
-
-    return turn
+        yield "OpenVINO", Side(pixels, lambda image: request.infer({name: image}))
 
 
 def table(result: dict[str, Any]) -> str:

@@ -1,7 +1,5 @@
 """Channels of one size: what one layer makes of a channel, the next one undoes."""
 
-import functools
-
 import numpy as np
 from keras import layers
 
@@ -10,7 +8,7 @@ from models.kinds import MAX_POOLS, function_of
 from models.layers import Conv, DepthwiseConv
 from models.layers.average_pool import AveragePool
 from models.layers.global_pool import GlobalAveragePool, GlobalMaxPool
-from models.rewrite import copy_of, readers_of, record, rewrite
+from models.rewrite import copy_of, only_reader, readers_of, record, rewrite
 
 # What makes of values twice as large, channel by channel, values twice as large.
 KEEPS_FACTORS = (
@@ -58,14 +56,12 @@ def equalized(network):
         for first, second in found:
             balance(weights[first], weights[second])
 
-    @functools.cache
-    def scaled(layer):
-        copy = copy_of(layer)
-        copy.set_weights(weights[layer.name])
-        return copy
-
     def change(call, args):
-        return scaled(call.layer)(*args) if call.layer.name in names else None
+        if call.layer.name not in names:
+            return None
+        copy = copy_of(call.layer)
+        copy.set_weights(weights[call.layer.name])
+        return copy(*args)
 
     return rewrite(form, change)
 
@@ -84,7 +80,7 @@ def balance(first, second):
     sizes = np.abs(made).max(0), np.abs(read).max((0, 2))
     used = (sizes[0] > 0) & (sizes[1] > 0)
     factor = np.where(used, np.sqrt(sizes[0] / np.where(used, sizes[1], 1)), 1)
-    factor = np.clip(np.where(factor > 0, factor, 1), 1 / MOST, MOST)
+    factor = np.clip(factor, 1 / MOST, MOST)
     first[0] = (made / factor).reshape(first[0].shape)
     second[0] = (read * factor[:, np.newaxis]).reshape(second[0].shape)
     if len(first) > 1:
@@ -96,14 +92,10 @@ def pairs(network):
     flat, calls = record(network)
     readers = readers_of(calls, flat.output)
 
-    def only_reader(call):
-        found = readers[id(call.output)]
-        return found[0] if len(found) == 1 else None
-
     def next_kernel(call):
-        reader = only_reader(call)
+        reader = only_reader(readers, call)
         while reader and isinstance(reader.layer, KEEPS_FACTORS) and not is_capped(reader.layer):
-            reader = only_reader(reader)
+            reader = only_reader(readers, reader)
         return reader
 
     chains = [(call, next_kernel(call)) for call in calls]

@@ -7,7 +7,7 @@ from keras import activations
 
 from models.kinds import MAX_POOLS, NORMS, WITH_KERNEL
 from models.layers import ConvTranspose, DepthwiseConv
-from models.rewrite import readers_of, record, rewrite
+from models.rewrite import only_reader, readers_of, record, rewrite
 
 
 def fold_batch_norm(network):
@@ -44,17 +44,12 @@ def foldable_pairs(network):
     """Return a dict from the name of each layer that can take a normalization to that one."""
     flat, calls = record(network)
     readers = readers_of(calls, flat.output)
-
-    def reader_of(call):
-        found = readers[id(call.output)]
-        return found[0] if len(found) == 1 else None
-
     times = collections.Counter(call.layer.name for call in calls)
     pairs = {}
     for call in calls:
-        reader, is_pooled = reader_of(call), False
+        reader, is_pooled = only_reader(readers, call), False
         while reader and isinstance(reader.layer, MAX_POOLS):
-            reader, is_pooled = reader_of(reader), True
+            reader, is_pooled = only_reader(readers, reader), True
         if reader is None or not folds(call, reader.layer, is_pooled):
             continue
         if times[call.layer.name] == times[reader.layer.name] == 1:

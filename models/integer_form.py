@@ -9,7 +9,7 @@ from keras import activations, layers
 from models.fold import affine, fold_batch_norm
 from models.kinds import MAX_POOLS, NORMS, STOCK_CONVOLUTIONS, WITH_KERNEL, is_relu
 from models.layers import Conv2D, DepthwiseConv1D, DepthwiseConv2D, PaddedShortcut
-from models.rewrite import copy_of, readers_of, record, rewrite
+from models.rewrite import copy_of, only_reader, readers_of, record, rewrite
 
 PER_CHANNEL = {3: DepthwiseConv1D, 4: DepthwiseConv2D}
 
@@ -57,9 +57,9 @@ def without_rescaling(network):
 
     def behind_flattening(call):
         """Return the calls that read an output, those of what flattens it in its place."""
-        after = readers[id(call.output)]
-        flattens = len(after) == 1 and after[0] and isinstance(after[0].layer, layers.Flatten)
-        return readers[id(after[0].output)] if flattens else after
+        reader = only_reader(readers, call)
+        flat_call = reader if reader and isinstance(reader.layer, layers.Flatten) else call
+        return readers[id(flat_call.output)]
 
     for call in calls:
         after = behind_flattening(call)
@@ -95,9 +95,9 @@ def relu_first(network):
     readers = readers_of(calls, flat.output)
     relus = {}
     for call in calls:
-        after = readers[id(call.output)]
-        if isinstance(call.layer, MAX_POOLS) and is_read_by_relu(after):
-            relus[call.layer.name] = after[0].layer
+        reader = only_reader(readers, call)
+        if isinstance(call.layer, MAX_POOLS) and reader and is_relu(reader.layer):
+            relus[call.layer.name] = reader.layer
     moved = {relu.name for relu in relus.values()}
 
     def change(call, args):
@@ -108,11 +108,6 @@ def relu_first(network):
         return None
 
     return rewrite(network, change)
-
-
-def is_read_by_relu(readers):
-    """Return whether one ReLU is all that reads a tensor."""
-    return len(readers) == 1 and readers[0] is not None and is_relu(readers[0].layer)
 
 
 def with_plain_kernels(network):

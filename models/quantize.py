@@ -8,8 +8,8 @@ import keras
 import numpy as np
 from keras import layers, ops, quantizers, tree
 
-from models.integer_form import integer_form, is_read_by_relu
-from models.kinds import MAX_POOLS, WITH_KERNEL, function_of
+from models.integer_form import integer_form
+from models.kinds import MAX_POOLS, WITH_KERNEL, function_of, is_relu
 from models.layers import (
     ConvTranspose,
     DepthwiseConv,
@@ -19,7 +19,7 @@ from models.layers import (
     PaddedShortcut,
 )
 from models.layers.fake_quant import FakeQuant, FakeQuantKernel
-from models.rewrite import copy_of, readers_of, record
+from models.rewrite import copy_of, only_reader, readers_of, record
 
 # What chooses among values, or moves them, leaves them on their steps.
 MOVES_VALUES = (
@@ -91,12 +91,12 @@ def fake_quantized(network, keep_float=()):
         copy = rounding_copy(layer, gain) if rounds_kernel else copy_of(layer)
         args = tree.map_structure(lambda each: new.get(id(each), each), call.args)
         new[output] = copy(*args)
-        name = waiting.get(inputs[0], layer.name)
+        name, reader = waiting.get(inputs[0], layer.name), only_reader(readers, call)
         if isinstance(layer, MOVES_VALUES):
             for kind in (unrounded, pixel_sized):
                 if inputs[0] in kind:
                     kind.add(output)
-        elif isinstance(layer, TAKES_RELU) and is_read_by_relu(readers[output]):
+        elif isinstance(layer, TAKES_RELU) and reader and is_relu(reader.layer):
             waiting[output] = name
         elif name in keep_float:
             unrounded.add(output)
@@ -156,12 +156,12 @@ class Trace:
     """A network applied to images without rounding, and again with some of it.
 
     Args:
-        network: what `fake_quantized` gave.
+        recorded: what `record` gave of what `fake_quantized` gave.
         images: `(count, height, width, channels)`.
     """
 
-    def __init__(self, network, images):
-        flat, self.calls = record(network)
+    def __init__(self, recorded, images):
+        flat, self.calls = recorded
         self.inputs, self.outputs = flat.inputs, tree.flatten(flat.output)
         self.values = {id(self.inputs[0]): ops.convert_to_tensor(images, "float32")}
         self.values = self.rounded_by(())
@@ -189,12 +189,18 @@ def applied(call, args, rounds):
     return call.layer(*args)
 
 
-def chunk_for(network):
-    """Return how many images may go through a network at once, all of its values being kept."""
-    _, calls = record(network)
-    values = sum(math.prod(call.output_shape) for call in calls)
+def traces(network, images):
+    """Yield a `Trace` of some images after the other, and their share of all.
+
+    So many at a time that all values of the network can be kept.
+    """
+    recorded = record(network)
+    values = sum(math.prod(call.output_shape) for call in recorded[1])
     # Without rounding and with some of it, four bytes each.
-    return max(1, min(50, KEPT_BYTES // (2 * 4 * values)))
+    chunk = max(1, min(50, KEPT_BYTES // (2 * 4 * values)))
+    for start in range(0, len(images), chunk):
+        some = images[start : start + chunk]
+        yield Trace(recorded, some), len(some) / len(images)
 
 
 def calibrate(network, images):
@@ -204,10 +210,8 @@ def calibrate(network, images):
         network: what `fake_quantized` gave; it is changed.
         images: `(count, height, width, channels)`, of 0-255.
     """
-    chunk = chunk_for(network)
     lows, highs = collections.defaultdict(float), collections.defaultdict(float)
-    for start in range(0, len(images), chunk):
-        trace = Trace(network, images[start : start + chunk])
+    for trace, _ in traces(network, images):
         for call in trace.calls:
             if isinstance(call.layer, FakeQuant):
                 seen, name = trace.values[id(call.output)], call.layer.name
@@ -244,13 +248,10 @@ def noises(network, images):
         network: what `fake_quantized` gave, calibrated.
         images: `(count, height, width, channels)`, of 0-255.
     """
-    chunk = chunk_for(network)
     sources = roundings(network)
     # Signal and noise, in the layer's values and in the answers.
     powers = {name: np.zeros((2, 2)) for name in sources}
-    for start in range(0, len(images), chunk):
-        trace = Trace(network, images[start : start + chunk])
-        share = len(images[start : start + chunk]) / len(images)
+    for trace, share in traces(network, images):
         own = {call.layer.name: call.output for call in trace.calls}
         for name, parts in sources.items():
             rounded = trace.rounded_by(parts)

@@ -80,6 +80,17 @@ def readers_of(calls, outputs=()):
     return readers
 
 
+def only_reader(readers, call):
+    """Return the one call that reads an output; `None` where others do too, or who asks for it.
+
+    Args:
+        readers: what `readers_of` gave.
+        call: the call whose output is read.
+    """
+    found = readers[id(call.output)]
+    return found[0] if len(found) == 1 else None
+
+
 def rewrite(network, change, inputs=None):
     """Return a copy of a network, blocks opened, with other layers where `change` says so.
 

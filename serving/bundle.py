@@ -121,6 +121,11 @@ class Route:
         return self.model_bytes or sum(file.bytes for file in self.files)
 
     @property
+    def may_ship(self) -> bool:
+        """Whether the gate was asked, and let it pass."""
+        return self.gate is not None and self.gate.passed
+
+    @property
     def reasons(self) -> tuple[str, ...]:
         """Why the gate holds the route back; none where it does not, or has not run."""
         return self.gate.reasons if self.gate else ()
@@ -239,7 +244,7 @@ class Bundle:
                 f"{', '.join(routes) or 'no file at all'}; name one with --route, or run `convoy "
                 "export` on its run with --export.tflite fp32."
             )
-        able = [route for route in found if allow_unproven or (route.gate and route.gate.passed)]
+        able = [route for route in found if allow_unproven or route.may_ship]
         return (able or found)[0].route
 
     def checked(self, name: str, allow_unproven: bool = False) -> Path:

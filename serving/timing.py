@@ -34,14 +34,19 @@ class Speed(NamedTuple):
         )
 
 
-def time_single(images: np.ndarray, run: Callable[[np.ndarray], Any]) -> np.ndarray:
-    """Milliseconds that `run` takes for one image, many times over."""
+def time_single(
+    images: np.ndarray,
+    run: Callable[[np.ndarray], Any],
+    timed: int = TIMED,
+    warming: int = WARMING,
+) -> np.ndarray:
+    """Milliseconds that `run` takes for one image, `timed` times over."""
     milliseconds = []
-    for turn in range(WARMING + TIMED):
+    for turn in range(warming + timed):
         started = time.perf_counter()
         run(images[turn % len(images)])
         milliseconds.append(1000 * (time.perf_counter() - started))
-    return np.array(milliseconds[WARMING:])
+    return np.array(milliseconds[warming:])
 
 
 def measure(model: Answering, threads: int) -> Speed:

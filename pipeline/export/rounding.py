@@ -54,12 +54,7 @@ class Rounding:
 
     @functools.cached_property
     def form(self) -> keras.Model:
-        """The network as it is rounded.
-
-        Raises:
-            ConvoyError: it cannot be rounded layer by layer.
-        """
-        layers_that_round(self.network)
+        """The network as it is rounded."""
         return equalized(self.network) if self.equalize else self.network
 
     @functools.cached_property
@@ -88,12 +83,17 @@ class Rounding:
 
 
 def require_unrounded(network: keras.Model) -> None:
-    """Raise `ConvoyError` where a network was trained to round: its rounding is part of it."""
+    """Refuse to look at rounding where it is part of the network, or cannot be.
+
+    Raises:
+        ConvoyError: the network was trained to round, or cannot be rounded layer by layer.
+    """
     if is_fake_quantized(network):
         raise ConvoyError(
             f"`{network.name}` was trained to round as int8 does: expected a network in floats, "
             "received one that has nothing to lose; give the run that it began with."
         )
+    layers_that_round(network)
 
 
 @dataclass(frozen=True)
@@ -184,8 +184,9 @@ def fewest_floats(rounding: Rounding, limits: Gate) -> tuple[str, ...]:
     def passes(network: keras.Model) -> bool:
         return rounding.passes(rounding.answers(network), limits)
 
-    with progress("layers for floats", total=len(layers_that_round(rounding.form))) as advance:
-        while not passes(network := rounding.rounded(kept)):
+    network = rounding.rounded()
+    with progress("layers for floats", total=len(roundings(network))) as advance:
+        while not passes(network):
             harmful = rounding.noises(network)
             if not harmful:
                 raise ConvoyError(
@@ -194,6 +195,7 @@ def fewest_floats(rounding: Rounding, limits: Gate) -> tuple[str, ...]:
                     "--export.gate.max-quantized-loss or --export.gate.max-class-drop."
                 )
             kept.append(harmful[0].layer)
+            network = rounding.rounded(kept)
             advance(note=f"{len(kept)} so far")
         # The last one is what made it pass.
         for layer in kept[:-1]:

@@ -82,8 +82,6 @@ def write_tflite(
     Raises:
         ConvoyError: the converter refuses the network, crashes or hangs.
     """
-    if not targets:
-        return
     with tempfile.TemporaryDirectory() as folder:
         saved_model, images = f"{folder}/fixed_batch", f"{folder}/calibration.npy"
         # Static shapes make the best TFLite.

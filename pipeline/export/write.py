@@ -175,14 +175,11 @@ class Exporter:
         console.print("Exporting TFLite ...")
         files = {each: self.place("tflite", f".{each}.tflite") for each in variants}
         network, calibration = self.integers
-        if calibration is not None:
-            # One child process does for all.
-            write_tflite(network, self.task, calibration, files)
-        else:
-            own = {each: file for each, file in files.items() if each == "int8"}
-            others = {each: file for each, file in files.items() if each != "int8"}
-            write_tflite(network, self.task, None, own)
-            write_tflite(self.folded, self.task, self.calibration, others)
+        calibrated = dict(files)
+        if calibration is None and "int8" in files:
+            write_tflite(network, self.task, None, {"int8": calibrated.pop("int8")})
+        if calibrated:
+            write_tflite(self.folded, self.task, self.calibration, calibrated)
         return [self.route(f"tflite-{each}", file, [file]) for each, file in files.items()]
 
     def mediapipe(self) -> Route:

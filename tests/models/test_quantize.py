@@ -17,6 +17,7 @@ from models.integer_form import integer_form
 from models.layers import BatchNorm, Conv2D, ConvTranspose2D, DepthwiseConv2D
 from models.layers.fake_quant import FakeQuant, FakeQuantKernel
 from models.quantize import Trace, calibrate, fake_quantized, noises, roundings
+from models.rewrite import record
 from pipeline.export.tflite import write_tflite
 from pipeline.task import Classification
 
@@ -235,7 +236,7 @@ def test_without_rounding_a_trace_is_the_network(images):
     network = built("resnet8", images)
     rounding = fake_quantized(network)
     calibrate(rounding, images)
-    trace = Trace(rounding, images)
+    trace = Trace(record(rounding), images)
     expected = answers(network, images)
     (output,) = trace.outputs
     np.testing.assert_allclose(trace.values[id(output)], expected, atol=1e-4)
