@@ -81,7 +81,7 @@ def of_tflite(bundle: Bundle, route: str) -> Iterator[tuple[str, Side]]:
     model = load(bundle.folder, route)
     assert isinstance(model, EdgeModel)
     yield route, Side(pixels, model.probabilities)
-    interpreter = runtime()(model_path=str(model.path), num_threads=1)
+    interpreter = runtime().Interpreter(str(model.path), num_threads=1)
     interpreter.allocate_tensors()
     source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 

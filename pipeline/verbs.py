@@ -215,7 +215,7 @@ def predict(args: Sequence[str]) -> int:
         print_self_test(model, bundle_of(options.bundle), options.json)
     if not options.files:
         return 0
-    return print_answers(model, options.files, options.top, options.json, "convoy")
+    return print_answers([model], options.files, options.top, options.json, "convoy")
 
 
 VERBS = {

@@ -5,14 +5,16 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from serving.crew import in_order
 from serving.errors import ConvoyError
 from serving.image import Shape, read_pixels
-from serving.inputs import STDIN, inputs
+from serving.inputs import STDIN, Input, inputs
 
 # Columns for the name of an image.
 WIDEST = 31
@@ -74,36 +76,60 @@ class Answering(Protocol):
         ...
 
 
-def as_json(model: Answering, file: str, answers: list[Answer], milliseconds: float) -> str:
+class Said(NamedTuple):
+    """What became of an image: answers, or why there are none."""
+
+    file: str
+    answers: list[Answer]
+    milliseconds: float = 0.0
+    error: ConvoyError | None = None
+
+
+def answer_image(model: Answering, image: Input, k: int) -> Said:
+    """Read an image and name its `k` likeliest classes."""
+    try:
+        if isinstance(image.source, ConvoyError):
+            raise image.source
+        pixels = read_pixels(image.source, model.shape, image.name)
+        began = time.perf_counter()
+        probabilities = model.probabilities(pixels)
+        milliseconds = 1000 * (time.perf_counter() - began)
+        return Said(image.name, top_k(probabilities, model.labels, k), milliseconds)
+    except ConvoyError as error:
+        return Said(image.name, [], error=error)
+
+
+def as_json(model: Answering, said: Said) -> str:
     """One image's answers as one line of JSON."""
     return json.dumps(
         {
-            "file": file,
-            "answers": [answer._asdict() for answer in answers],
+            "file": said.file,
+            "answers": [answer._asdict() for answer in said.answers],
             "route": model.route,
             "model": str(model.path),
-            "milliseconds": round(milliseconds, 3),
+            "milliseconds": round(said.milliseconds, 3),
         }
     )
 
 
-def as_rows(file: str, answers: list[Answer], milliseconds: float, width: int) -> str:
+def as_rows(said: Said, width: int) -> str:
     """One image's answers as rows of a table of 80 columns; `width` is the first one's."""
-    name = file if len(file) <= width else "..." + file[3 - width :]
-    starts = [f"{name:{width}}  {milliseconds:7.2f}"] + [" " * (width + 9)] * len(answers)
+    name = said.file if len(said.file) <= width else "..." + said.file[3 - width :]
+    starts = [f"{name:{width}}  {said.milliseconds:7.2f}"]
+    starts += [" " * (width + 9)] * len(said.answers)
     return "\n".join(
         f"{start}  {answer.probability:6.1%}  {answer.label:.30}"
-        for start, answer in zip(starts, answers, strict=False)
+        for start, answer in zip(starts, said.answers, strict=False)
     )
 
 
 def print_answers(
-    model: Answering, files: Sequence[str], top: int, json_lines: bool, program: str
+    models: Sequence[Answering], files: Sequence[str], top: int, json_lines: bool, program: str
 ) -> int:
     """Print the answers for every image that can be read; say what is wrong with the others.
 
     Args:
-        model: any route.
+        models: any route, as often as images are answered at a time.
         files: image files, folders of them, or `-`, whose lines name or hold images.
         top: how many classes to name.
         json_lines: one JSON object a line instead of a table.
@@ -117,21 +143,12 @@ def print_answers(
     if not json_lines:
         print(f"{'image':{width}}  {'ms':>7}  {'chance':>6}  class")
     exit_code = 0
-    for file, source in inputs(files):
-        try:
-            if isinstance(source, ConvoyError):
-                raise source
-            pixels = read_pixels(source, model.shape, file)
-            began = time.perf_counter()
-            probabilities = model.probabilities(pixels)
-            milliseconds = 1000 * (time.perf_counter() - began)
-            answers = top_k(probabilities, model.labels, top)
-        except ConvoyError as error:
-            print(f"{program}: {error}", file=sys.stderr)
-            exit_code = error.exit_code
-            continue
-        if json_lines:
-            print(as_json(model, file, answers, milliseconds), flush=True)
+    for said in in_order(models, partial(answer_image, k=top), inputs(files)):
+        if said.error:
+            print(f"{program}: {said.error}", file=sys.stderr)
+            exit_code = said.error.exit_code
+        elif json_lines:
+            print(as_json(models[0], said), flush=True)
         else:
-            print(as_rows(file, answers, milliseconds, width), flush=True)
+            print(as_rows(said, width), flush=True)
     return exit_code

@@ -6,6 +6,8 @@
     find /camera -name '*.jpg' | convoy-edge BUNDLE - --json
     convoy-edge BUNDLE --self-test
     convoy-edge BUNDLE --benchmark
+    convoy-edge BUNDLE photos/ --jobs 4
+    convoy-edge BUNDLE photo.png --delegate libedgetpu.so.1
 
 From Python, `load("bundle").answers("photo.png")`.
 """
@@ -26,6 +28,7 @@ import numpy as np
 from serving.answers import print_answers
 from serving.bundle import DEVICE_ROUTES, MANIFEST, Bundle, open_bundle
 from serving.classifier import ImageClassifier, not_runnable
+from serving.delegate import Delegate
 from serving.errors import INTERRUPTED, ConvoyError
 from serving.golden import print_self_test
 from serving.micro import MicroModel
@@ -90,14 +93,27 @@ def start(
     labels: Sequence[str] | None = None,
     num_threads: int = 1,
     route: str | None = None,
+    delegate: Delegate | None = None,
 ) -> ImageClassifier:
-    """Load a file in the runtime that its name's ending asks for."""
-    return KINDS.get(path.suffix, EdgeModel)(path, labels, num_threads, route)
+    """Load a file in the runtime that its name's ending asks for.
+
+    Raises:
+        ConvoyError: the file cannot be run, or that runtime takes no delegates.
+    """
+    kind = KINDS.get(path.suffix, EdgeModel)
+    if delegate is None:
+        return kind(path, labels, num_threads, route)
+    if kind is not EdgeModel:
+        raise ConvoyError(
+            f"{path} takes no delegate: expected a TFLite file for {delegate.library}, received "
+            f"one for {kind.format}; name a route of TFLite, or leave --delegate out."
+        )
+    return EdgeModel(path, labels, num_threads, route, delegate)
 
 
-def try_out(path: Path) -> None:
+def try_out(path: Path, delegate: Delegate | None) -> None:
     """Load a file and answer a black image."""
-    model = start(path)
+    model = start(path, delegate=delegate)
     model.probabilities(np.zeros(model.shape, np.uint8))
 
 
@@ -106,6 +122,7 @@ def load(
     route: str | None = None,
     num_threads: int = 1,
     allow_unproven: bool = False,
+    delegate: Delegate | None = None,
 ) -> ImageClassifier:
     """Load a route of a bundle, or a `.tflite` or `.onnx` file.
 
@@ -132,11 +149,11 @@ def load(
     if found:
         bundle, route = found
         path = bundle.checked(route, allow_unproven)
-        return start(path, bundle.manifest.labels, num_threads, route)
-    if not survives(lambda: try_out(source)):
+        return start(path, bundle.manifest.labels, num_threads, route, delegate)
+    if not survives(lambda: try_out(source, delegate)):
         crash = RuntimeError("one that crashes the runtime")
         raise not_runnable(source, crash, KINDS.get(source.suffix, EdgeModel).format)
-    return start(source, num_threads=num_threads)
+    return start(source, num_threads=num_threads, delegate=delegate)
 
 
 def positive(text: str) -> int:
@@ -164,7 +181,10 @@ def parser() -> argparse.ArgumentParser:
     add("--route", help=f"which file of the bundle to run (default: {first})")
     add("--top", type=positive, default=3, metavar="K", help="answers per image (default: 3)")
     add("--json", action="store_true", help="print one JSON object per image and line")
-    add("--threads", type=positive, default=1, metavar="N", help="threads (default: 1)")
+    add("--threads", type=positive, default=1, metavar="N", help="threads an image (default: 1)")
+    add("--jobs", type=positive, default=1, metavar="N", help="images at a time (default: 1)")
+    library = "a TFLite delegate, as LIBRARY or LIBRARY,KEY=VALUE,..."
+    add("--delegate", metavar="LIBRARY", help=library)
     add("--self-test", action="store_true", help="answer the bundle's golden images, and compare")
     add("--benchmark", action="store_true", help="say how long single images take here")
     add("--allow-unproven", action="store_true", help="run a file that the gate did not pass")
@@ -190,8 +210,19 @@ def bundle_of(source: Path) -> Bundle:
 def run(options: argparse.Namespace) -> int:
     """Load the model and answer; returns the exit code."""
     try:
+        delegate = Delegate.parse(options.delegate) if options.delegate is not None else None
         with muted():
-            model = load(options.source, options.route, options.threads, options.allow_unproven)
+            models = [
+                load(
+                    options.source,
+                    options.route,
+                    options.threads,
+                    options.allow_unproven,
+                    delegate,
+                )
+                for _ in range(options.jobs if options.images else 1)
+            ]
+        model = models[0]
         if options.self_test:
             print_self_test(model, bundle_of(Path(options.source)), options.json)
         if options.benchmark:
@@ -207,7 +238,7 @@ def run(options: argparse.Namespace) -> int:
             "classes have no names.",
             file=sys.stderr,
         )
-    return print_answers(model, options.images, options.top, options.json, "convoy-edge")
+    return print_answers(models, options.images, options.top, options.json, "convoy-edge")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from serving.classifier import ImageClassifier, not_runnable, refuse
+from serving.delegate import Delegate
 from serving.errors import ConvoyError
 
 # The successor first: it checks a file before it runs it.
@@ -51,12 +52,34 @@ def dequantised(values: np.ndarray, tensor: Tensor) -> np.ndarray:
 
 
 class EdgeModel(ImageClassifier):
-    """A TFLite image classifier, ready to answer."""
+    """A TFLite image classifier, ready to answer.
+
+    Args:
+        path: the file.
+        labels: names of the classes; `class 0`, `class 1`, ... by default.
+        num_threads: threads of one prediction.
+        route: the route under which a bundle lists the file.
+        delegate: what runs parts of the network; the processor runs all of it by default.
+
+    Raises:
+        ConvoyError: the file is missing, damaged, or no image classifier, or the delegate fails.
+    """
 
     format = "TensorFlow Lite"
 
+    def __init__(
+        self,
+        path: str | Path,
+        labels: Sequence[str] | None = None,
+        num_threads: int = 1,
+        route: str | None = None,
+        delegate: Delegate | None = None,
+    ) -> None:
+        self._delegate = delegate
+        super().__init__(path, labels, num_threads, route)
+
     def _start(self, num_threads: int) -> tuple[Sequence[int], Sequence[int]]:
-        self._interpreter, inputs, outputs = start(self.path, num_threads)
+        self._interpreter, inputs, outputs = start(self.path, num_threads, self._delegate)
         self._input = sole(inputs, "input", self.path)
         self._output = sole(outputs, "output", self.path)
         return self._input.shape, self._output.shape
@@ -71,7 +94,7 @@ class EdgeModel(ImageClassifier):
 
 
 def runtime() -> Any:
-    """Find the interpreter class of an installed TFLite runtime.
+    """Find the module of an installed TFLite runtime: `Interpreter` and `load_delegate`.
 
     Raises:
         ConvoyError: none is installed.
@@ -79,8 +102,11 @@ def runtime() -> Any:
     reasons = []
     for module in RUNTIMES:
         try:
-            return importlib.import_module(module).Interpreter
-        except (ImportError, OSError, AttributeError) as error:
+            found = importlib.import_module(module)
+            if hasattr(found, "Interpreter"):
+                return found
+            reasons.append(f"`{module}` without an interpreter")
+        except (ImportError, OSError) as error:
             reasons.append(str(error))
     raise ConvoyError(
         "No TFLite runtime is at hand: expected ai-edge-litert or tflite-runtime, "
@@ -88,18 +114,23 @@ def runtime() -> Any:
     )
 
 
-def start(path: Path, num_threads: int) -> tuple[Any, list[dict], list[dict]]:
+def start(
+    path: Path, num_threads: int, delegate: Delegate | None = None
+) -> tuple[Any, list[dict], list[dict]]:
     """Start an interpreter on a file, let it allocate its memory and describe its ends.
 
     Raises:
-        ConvoyError: the file is missing or damaged, or the runtime cannot run it.
+        ConvoyError: the file is missing or damaged, or the runtime or the delegate cannot run it.
     """
-    interpreter = runtime()
+    found = runtime()
+    delegates = [delegate.load(found)] if delegate else None
     try:
         with path.open("rb") as stream:
             if stream.read(8)[4:] != b"TFL3":
                 raise ValueError("a file of another kind, or a part of one")
-        interpreter = interpreter(model_path=str(path), num_threads=num_threads)
+        interpreter = found.Interpreter(
+            str(path), experimental_delegates=delegates, num_threads=num_threads
+        )
         interpreter.allocate_tensors()
         return interpreter, interpreter.get_input_details(), interpreter.get_output_details()
     except Exception as error:  # Runtimes fail on damaged files in whatever way they meet first.

@@ -2,10 +2,8 @@
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import SimpleQueue
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +12,7 @@ from pipeline.console import progress
 from pipeline.launch import count_cores
 from serving.bundle import Bundle
 from serving.classifier import ImageClassifier
+from serving.crew import in_order
 from serving.edge import start
 from serving.image import to_channels
 from serving.silence import muted
@@ -55,36 +54,21 @@ def answer(bundle: Bundle, route: str, images: np.ndarray) -> Answers:
 
 def answer_file(route: str, path: Path, images: np.ndarray) -> Answers:
     """Image by image, as a device does it, by the code a device runs; one model on each core."""
-    cores = count_cores()
-    idle: SimpleQueue[ImageClassifier] = SimpleQueue()
     with muted():
-        first = start(path)
-        for model in [first] + [start(path) for _ in range(cores - 1)]:
-            idle.put(model)
+        models = [start(path) for _ in range(count_cores())]
 
-    def score(begin: int) -> np.ndarray:
-        model = idle.get()
-        try:
-            chunk = images[begin : begin + CHUNK]
-            return np.stack([model.probabilities(image) for image in chunk])
-        finally:
-            idle.put(model)
+    def score(model: ImageClassifier, begin: int) -> np.ndarray:
+        return np.stack([model.probabilities(image) for image in images[begin : begin + CHUNK]])
 
-    images = to_channels(images, first.shape[-1])
+    images = to_channels(images, models[0].shape[-1])
     parts, began = [], time.perf_counter()
-    with (
-        ThreadPoolExecutor(cores) as pool,
-        progress(f"scoring {route}", len(images)) as advance,
-    ):
-        try:
-            for part in pool.map(score, range(0, len(images), CHUNK)):
-                parts.append(part)
-                advance(len(part))
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with progress(f"scoring {route}", len(images)) as advance:
+        for part in in_order(models, score, range(0, len(images), CHUNK)):
+            parts.append(part)
+            advance(len(part))
     rate = len(images) / (time.perf_counter() - began)
-    milliseconds = time_single(images, first.probabilities)
-    return Answers(np.concatenate(parts), milliseconds, rate, arena_bytes=first.arena_bytes)
+    milliseconds = time_single(images, models[0].probabilities)
+    return Answers(np.concatenate(parts), milliseconds, rate, arena_bytes=models[0].arena_bytes)
 
 
 def answer_saved_model(path: Path, images: np.ndarray, output: str) -> Answers:

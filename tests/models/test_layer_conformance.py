@@ -288,6 +288,7 @@ def jax_answers(tmp_path_factory):
     return dict(np.load(folder / "answers.npz"))
 
 
+@pytest.mark.slow
 @pytest.mark.support("JAX")
 def test_jax_gives_the_same_numbers_and_gradient(row, model, x, y, jax_answers):
     inputs = tf.constant(x)

@@ -307,6 +307,7 @@ def answer_on_jax(folder, slow):
     return result.stderr, paths
 
 
+@pytest.mark.slow
 @pytest.mark.support("JAX")
 def test_jax_gives_the_same_numbers_and_trains(row, jax_folder):
     said, paths = answer_on_jax(jax_folder, NETWORKS[row].slow)

@@ -386,13 +386,20 @@ def test_labels_that_a_terminal_cannot_show_do_not_stop_it(bundle, photo):
     assert "\\u5916\\u5957" in done.stdout
 
 
-def test_a_reader_that_leaves_early_gets_no_trace(bundle, photo):
-    line = [sys.executable, "-m", "serving.edge", bundle.folder, *[photo] * 2000]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+@pytest.mark.parametrize("jobs", ["1", "3"])
+def test_a_reader_that_leaves_early_gets_no_trace(bundle, photo, jobs):
+    line = [sys.executable, "-m", "serving.edge", bundle.folder, "-", "--jobs", jobs]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(line, **pipes) as process:
+        process.stdin.write(f"{photo}\n".encode())
+        process.stdin.flush()
         process.stdout.readline()
         process.stdout.close()
+        process.stdin.write(f"{photo}\n".encode() * 100)
+        process.stdin.flush()
+        # The stream of names goes on.
+        assert process.wait(60) == 0
         assert process.stderr.read() == b""
-        assert process.wait() == 0
 
 
 # Loads and runs files by the name in turn, and says how each ended; one process for all of them.
@@ -488,8 +495,10 @@ def test_a_folder_without_images_is_told(bundle, tmp_path, capsys):
     assert "holds no images: expected one with files that end in .png" in capsys.readouterr().err
 
 
-def test_a_stream_is_answered_while_it_lasts(bundle, photo):
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_a_stream_is_answered_while_it_lasts(bundle, photo, jobs):
     line = [sys.executable, "-m", "serving.edge", str(bundle.folder), "-", "--json", "--top", "1"]
+    line += ["--jobs", str(jobs)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(line, text=True, **pipes) as process:
         process.stdin.write(f"{photo}\n")
