@@ -54,12 +54,8 @@ def dequantised(values: np.ndarray, tensor: Tensor) -> np.ndarray:
 class EdgeModel(ImageClassifier):
     """A TFLite image classifier, ready to answer.
 
-    Args:
-        path: the file.
-        labels: names of the classes; `class 0`, `class 1`, ... by default.
-        num_threads: threads of one prediction.
-        route: the route under which a bundle lists the file.
-        delegate: what runs parts of the network; the processor runs all of it by default.
+    Beside what every `ImageClassifier` takes, `delegate` names what runs parts of
+    the network; the processor runs all of it by default.
 
     Raises:
         ConvoyError: the file is missing, damaged, or no image classifier, or the delegate fails.
