@@ -222,6 +222,27 @@ def calibrate(network, images):
             layer.low.assign(lows[layer.name])
             # What is always zero needs a range too.
             layer.high.assign(max(highs[layer.name], lows[layer.name] + 1e-6))
+    round_biases(network)
+
+
+def round_biases(network):
+    """Round biases to the steps of the sums they join, which ranges and kernels decide.
+
+    Then the network's values are those that XNNPACK computes of the int8 file, but for ties.
+
+    Args:
+        network: what `fake_quantized` gave, calibrated or trained; it is changed.
+    """
+    _, calls = record(network)
+    steps = {}
+    for call in calls:
+        layer, step = call.layer, steps.get(id(call.inputs[0]))
+        if isinstance(layer, FakeQuant):
+            steps[id(call.output)] = layer.step
+        elif isinstance(layer, MOVES_VALUES) and step:
+            steps[id(call.output)] = step
+        elif isinstance(layer, FakeQuantKernel):
+            layer.round_bias(step)
 
 
 class Noise(NamedTuple):

@@ -6,6 +6,7 @@ TensorFlow's converter recognizes the rounding, and takes the ranges of its inte
 import math
 
 import keras
+import numpy as np
 from keras import layers, ops, quantizers, saving
 
 from models.layers.arguments import fraction, one_of
@@ -57,6 +58,11 @@ class FakeQuant(layers.Layer):
             self._follow(self.low, ops.minimum(ops.min(inputs), 0))
             self._follow(self.high, ops.maximum(ops.max(inputs), 0))
         return quantizers.fake_quant_with_min_max_vars(inputs, self.low, self.high)
+
+    @property
+    def step(self):
+        """How far two of the values lie apart."""
+        return (float(self.high) - float(self.low)) / 255
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -147,25 +153,40 @@ class FakeQuantKernel(layers.Wrapper):
 
     def rounded(self, kernel):
         """Return `kernel` on its steps."""
-        if self.channel_axes == 2:
-            # The converter knows channels as one axis, the last.
-            flat = ops.reshape(kernel, (*kernel.shape[:-2], 1, math.prod(kernel.shape[-2:])))
-            return ops.reshape(on_steps(flat, axis=-1), kernel.shape)
-        return on_steps(kernel, axis=-1 if self.channel_axes else None)
+        flat = self.by_channel(kernel)
+        largest = self.largest(flat)
+        coarse = quantizers.fake_quant_with_min_max_vars(
+            flat, -largest, largest, narrow_range=True, axis=-1 if self.channel_axes else None
+        )
+        return ops.reshape(coarse, kernel.shape)
+
+    def by_channel(self, kernel):
+        """Return `kernel` with its channels in one axis, the last, as the converter wants them."""
+        if self.channel_axes < 2:
+            return kernel
+        return ops.reshape(kernel, (*kernel.shape[:-2], 1, math.prod(kernel.shape[-2:])))
+
+    def largest(self, kernel):
+        """Return the largest magnitude in each of the channels."""
+        others = range(len(kernel.shape) - min(self.channel_axes, 1))
+        # What is all zero needs a range too.
+        return ops.stop_gradient(ops.maximum(ops.max(ops.abs(kernel), list(others)), 1e-30))
+
+    def round_bias(self, step):
+        """Put the bias on the steps of the sums it joins, as its 32 bits do in the file.
+
+        Args:
+            step: how far two values of the input lie apart.
+        """
+        if not self.layer.use_bias:
+            return
+        kernel = self.by_channel(ops.convert_to_tensor(self.layer.kernel) * self.gain)
+        steps = np.float64(step) * np.asarray(self.largest(kernel), np.float64) / 127
+        bias = np.asarray(ops.convert_to_numpy(self.layer.bias), np.float64)
+        self.layer.bias.assign(np.round(bias / steps) * steps)
 
     def compute_output_shape(self, input_shape):
         return self.layer.compute_output_shape(input_shape)
 
     def get_config(self):
         return {**super().get_config(), "channel_axes": self.channel_axes, "gain": self.gain}
-
-
-def on_steps(kernel, axis):
-    """Return `kernel` rounded to 255 steps up to its largest value, of each slice along `axis`."""
-    others = range(len(kernel.shape))[:axis]
-    # What is all zero needs a range too.
-    largest = ops.maximum(ops.max(ops.abs(kernel), list(others)), 1e-30)
-    largest = ops.stop_gradient(largest)
-    return quantizers.fake_quant_with_min_max_vars(
-        kernel, -largest, largest, narrow_range=True, axis=axis
-    )

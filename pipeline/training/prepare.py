@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import models
 from models.equalize import equalized
-from models.quantize import calibrate, fake_quantized, is_fake_quantized
+from models.quantize import calibrate, fake_quantized, is_fake_quantized, round_biases
 from pipeline.data.batches import steps_per_epoch
 from pipeline.data.splits import Splits
 from pipeline.export.calibration import calibration_images
@@ -113,6 +113,8 @@ def in_float32(weights: list[np.ndarray], recipe: Recipe, splits: Splits) -> ker
     with dtype_policy("float32"):
         twin = build(recipe, splits)
     twin.set_weights(weights)
+    if is_fake_quantized(twin):
+        round_biases(twin)
     return twin
 
 
