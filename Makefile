@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data train export verify predict bench lint test test-slow support clean
+.PHONY: help setup data train tune export verify predict bench lint test test-slow support clean
 
 help: ## List these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
@@ -21,6 +21,9 @@ data: setup ## Prepare Fashion-MNIST
 
 train: setup ## Train, export and prove a recipe (RECIPE=fashion)
 	@$(BIN)/convoy train $(RECIPE)
+
+tune: setup ## Search for a better recipe (RECIPE=fashion)
+	@$(BIN)/convoy tune $(RECIPE)
 
 export: setup ## Write a run's bundle again (RUN=runs/latest)
 	@$(BIN)/convoy export $(RUN)

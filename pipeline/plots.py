@@ -136,6 +136,24 @@ def calibration(accuracies: dict[int, list[float]], floats: float, path: Path) -
     figure.savefig(path, dpi=120)
 
 
+def search(scores: Sequence[float], path: Path) -> None:
+    """Draw the score of every trial in the order in which they ended, and the best so far."""
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    axes = figure.subplots()
+    numbers = np.arange(len(scores)) + 1
+    axes.plot(numbers, scores, color=TRAIN, linestyle="none", marker=".", label="trial")
+    best = np.maximum.accumulate(scores)
+    axes.step(numbers, best, color=VALIDATION, where="post", label="best so far")
+    axes.set(title="validation accuracy", xlabel="trial")
+    # The worst would press all others into a line.
+    axes.set_ylim(bottom=max(0, np.quantile(scores, 0.1) - 0.02))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    tidy(axes)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=120)
+
+
 def tidy(axes: Axes, grid: Literal["x", "y"] = "y") -> None:
     """Leave only what carries information."""
     axes.spines[["top", "right"]].set_visible(False)

@@ -334,7 +334,7 @@ class Recipe(Ranged):
         training = dataclasses.replace(
             self.training,
             epochs=max(1, self.training.epochs // 10),
-            learning_rate=self.training.learning_rate / 20,
+            learning_rate=self.training.learning_rate / 200,
         )
         export = dataclasses.replace(
             self.export,

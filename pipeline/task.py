@@ -143,7 +143,8 @@ class ClassLoss(keras.losses.Loss):
     def call(self, targets, logits):
         if len(targets.shape) < len(logits.shape):
             targets = keras.ops.one_hot(targets, self.num_classes, dtype=logits.dtype)
-        smooth = targets * (1 - self.label_smoothing) + self.label_smoothing / self.num_classes
+        taken = keras.ops.cast(self.label_smoothing, logits.dtype)
+        smooth = targets * (1 - taken) + taken / self.num_classes
         loss = self.of_shares(smooth, logits)
         if self.class_weights is None:
             return loss

@@ -11,6 +11,7 @@ import tyro
 from pipeline.bench_verbs import bench
 from pipeline.flags import parse
 from pipeline.train_verbs import launch, train
+from pipeline.tune_verbs import tune
 from serving.errors import ConvoyError
 from serving.silence import muted
 
@@ -223,6 +224,7 @@ VERBS = {
     "inspect": inspect,
     "train": train,
     "launch": launch,
+    "tune": tune,
     "evaluate": evaluate,
     "export": export,
     "verify": verify,

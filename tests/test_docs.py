@@ -13,6 +13,7 @@ from pipeline.bench_verbs import BENCHMARKS
 from pipeline.flags import flag_names
 from pipeline.recipe import network
 from pipeline.recipes import RECIPES
+from pipeline.tuning.search import Search
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")])
@@ -55,6 +56,11 @@ def test_every_recipe_flag_exists(page):
     known = {flag for recipe in RECIPES.values() for flag in flag_names(recipe)}
     known.add("--network.architecture")
     assert set(re.findall(r"--(?:data|network|training|export)\.[\w.-]+", page)) <= known
+
+
+def test_every_flag_of_a_search_exists(page):
+    known = {f"--search.{flag.removeprefix('--')}" for flag in flag_names(Search())}
+    assert set(re.findall(r"--search\.[\w.-]+", page)) <= known
 
 
 def test_every_make_target_exists(page):

@@ -2,6 +2,7 @@
 
 import runpy
 from pathlib import Path
+from typing import Any
 
 from pipeline.recipe import Recipe
 from pipeline.recipes import (
@@ -17,8 +18,10 @@ from pipeline.recipes import (
     resnet20,
     smoke,
     tiny,
+    topology,
     vgg11,
 )
+from pipeline.tuning.space import Choice, Space, Span
 from serving.errors import ConvoyError, nearest
 
 RECIPES = {
@@ -34,7 +37,15 @@ RECIPES = {
     "googlenet": googlenet.RECIPE,
     "resnet20": resnet20.RECIPE,
     "plain20": plain20.RECIPE,
+    "topology": topology.RECIPE,
     "smoke": smoke.RECIPE,
+}
+
+
+SPACES: dict[str, Space] = {
+    "fashion": fashion.SPACE,
+    "lenet": lenet.SPACE,
+    "topology": topology.SPACE,
 }
 
 
@@ -51,21 +62,49 @@ def find_recipe(name: str) -> Recipe:
                 "given by its path, ending in .py."
             )
         return RECIPES[name]
-    if not Path(name).is_file():
-        raise ConvoyError(
-            f"no recipe file {name}: expected a Python file, received none; check the path."
-        )
-    try:
-        found = runpy.run_path(name).get("RECIPE")
-    except ConvoyError:
-        raise
-    except Exception as error:
-        raise ConvoyError(
-            f"recipe file {name} does not run: {type(error).__name__}: {error}; mend that line."
-        ) from error
+    found = definitions(name).get("RECIPE")
     if not isinstance(found, Recipe):
         raise ConvoyError(
             f"recipe file {name} defines no recipe: expected `RECIPE = Recipe(...)`, received "
             f"{type(found).__name__}; see docs/recipes.md."
         )
     return found
+
+
+def find_space(name: str) -> Space:
+    """What a search may change of a recipe: the `SPACE` beside it; empty where there is none.
+
+    Raises:
+        ConvoyError: the recipe's file does not run, or its space is none.
+    """
+    if not name.endswith(".py"):
+        return SPACES.get(name, {})
+    found = definitions(name).get("SPACE", {})
+    if not isinstance(found, dict) or not all(
+        isinstance(each, Choice | Span) for each in found.values()
+    ):
+        raise ConvoyError(
+            f"recipe file {name} defines no space: expected `SPACE = {{field: values}}` with "
+            f"values from `pipeline.tuning.space`, received {found!r}; see docs/tuning.md."
+        )
+    return found
+
+
+def definitions(path: str) -> dict[str, Any]:
+    """What a recipe file defines.
+
+    Raises:
+        ConvoyError: it is not there, or does not run.
+    """
+    if not Path(path).is_file():
+        raise ConvoyError(
+            f"no recipe file {path}: expected a Python file, received none; check the path."
+        )
+    try:
+        return runpy.run_path(path)
+    except ConvoyError:
+        raise
+    except Exception as error:
+        raise ConvoyError(
+            f"recipe file {path} does not run: {type(error).__name__}: {error}; mend that line."
+        ) from error

@@ -7,6 +7,7 @@ Training took 292 to 379 s on two cores shared with other work.
 """
 
 from pipeline.recipe import Data, Recipe, Training, network
+from pipeline.tuning.space import choice, log
 
 RECIPE = Recipe(
     name="lenet",
@@ -14,3 +15,9 @@ RECIPE = Recipe(
     data=Data(batch_size=128),
     training=Training(epochs=12, learning_rate=0.1),
 )
+
+SPACE = {
+    "network.width": choice(6, 12, 18, 24),
+    "training.learning_rate": log(0.01, 1),
+    "training.weight_decay": log(5e-4, 5e-2),
+}

@@ -1,7 +1,6 @@
 """What happens between steps and epochs: the bar, the records, the choice of the best weights."""
 
 import contextlib
-import csv
 import math
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from pipeline.console import progress
-from pipeline.files import whole, writing
+from pipeline.files import write_csv, writing
 from pipeline.run import Run
 from pipeline.training import checkpoints
 from pipeline.training.checkpoints import Progress
@@ -146,12 +145,7 @@ class Recorder(keras.callbacks.Callback):
         candidates = [(scores[f"val_{self.metric}"], False)]
         if learner.averages:
             with averaged(learner):
-                found = learner.evaluate(
-                    self.validation,
-                    steps=learner.evaluation_calls,
-                    verbose=0,
-                    return_dict=True,
-                )
+                found = self.scores()
                 averages = learner.get_weights()
             scores[f"val_average_{self.metric}"] = found[self.metric]
             candidates.append((found[self.metric], True))
@@ -161,6 +155,13 @@ class Recorder(keras.callbacks.Callback):
                 self.state.best_score, self.state.best_epoch = score, epoch + 1
                 self.state.best_is_average = is_average
                 self.state.best = averages if is_average else learner.get_weights()
+
+    def scores(self):
+        """Measure the weights as they are on the validation split."""
+        learner: Any = self.model
+        return learner.evaluate(
+            self.validation, steps=learner.evaluation_calls, verbose=0, return_dict=True
+        )
 
 
 @contextlib.contextmanager
@@ -177,10 +178,4 @@ def averaged(learner: Learner) -> Iterator[None]:
 def write_history(run: Run, history: list[dict[str, float]]) -> None:
     """Write `history.csv`, a row for each epoch; what was not measured in one is empty."""
     columns = list(dict.fromkeys(name for row in history for name in row))
-    with (
-        whole(run.history) as scratch,
-        scratch.open("w", newline="", encoding="utf-8") as stream,
-    ):
-        writer = csv.DictWriter(stream, columns)
-        writer.writeheader()
-        writer.writerows(history)
+    write_csv(run.history, columns, history)

@@ -1,11 +1,13 @@
 """Train a recipe's network and give it back in float32 with its best weights."""
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from models.quantize import is_fake_quantized
 from pipeline.console import console
 from pipeline.data.batches import (
     batch_spec,
@@ -61,8 +63,19 @@ def fit(
     identity = identity_of(recipe, splits)
     state = begin(learner, recipe, splits, run, identity, resume)
     recorder = Recorder(run, state, identity, task.metric, recipe.training.checkpoint_seconds)
+    if state.step == 0 and is_fake_quantized(learner):
+        # Training on may make it worse than calibration alone.
+        recorder.set_model(learner)
+        recorder.validation = evaluation_batches(splits.validation)
+        recorder.choose(-1, {f"val_{task.metric}": recorder.scores()[task.metric]})
+    bar = ProgressBar(recorder.metric, learner.steps_per_epoch * recipe.training.epochs, state.step)
+    learner.watchers = [bar.watch]
+    callbacks: list[keras.callbacks.Callback] = [bar]
+    if learner.distribution.is_chief:
+        callbacks.append(Board(run.folder / "tensorboard", write_graph=False))
     try:
-        run_epochs(learner, recipe, splits, recorder)
+        with contextlib.closing(bar):
+            run_epochs(learner, recipe, splits, recorder, callbacks)
     except Diverged:
         raise ConvoyError(explain(learner, recipe, splits, run, identity)) from None
     except KeyboardInterrupt:
@@ -100,8 +113,23 @@ def begin(
     return state
 
 
-def run_epochs(learner: Learner, recipe: Recipe, splits: Splits, recorder: Recorder) -> None:
-    """Train from the present step to the last.
+def run_epochs(
+    learner: Learner,
+    recipe: Recipe,
+    splits: Splits,
+    recorder: Recorder,
+    callbacks: Sequence[keras.callbacks.Callback],
+    last: int | None = None,
+) -> None:
+    """Train from the present step to the end of the recipe, or of an epoch before.
+
+    Args:
+        learner: trained.
+        recipe: says how.
+        splits: the data.
+        recorder: keeps what was reached.
+        callbacks: hear of epochs after the recorder.
+        last: the epoch to stop after, counted from one.
 
     Raises:
         Diverged: a number became infinite or none.
@@ -111,27 +139,23 @@ def run_epochs(learner: Learner, recipe: Recipe, splits: Splits, recorder: Recor
     if isinstance(learner, ReplicatedLearner):
         validation, learner.evaluation_steps = evaluation_shares(splits.validation, distribution)
     recorder.validation = validation
-    bar = ProgressBar(recorder.metric, learner.steps_per_epoch * training.epochs, state.step)
-    learner.watchers = [bar.watch, recorder.watch]
-    callbacks: list[keras.callbacks.Callback] = [bar, recorder]
-    if distribution.is_chief:
-        callbacks.append(Board(recorder.run.folder / "tensorboard", write_graph=False))
-    looks = range(training.validate_every, training.epochs + 1, training.validate_every)
-    with contextlib.closing(bar):
-        learner.fit(
-            shares_of(batches_from(state.step, recipe, splits), distribution),
-            validation_data=validation,
-            validation_steps=learner.evaluation_calls,
-            validation_freq=sorted({*looks, training.epochs}),
-            initial_epoch=state.epoch,
-            epochs=training.epochs,
-            # A call of the learner's trains a whole epoch.
-            steps_per_epoch=1,
-            callbacks=callbacks,
-            # The data set shuffles by itself.
-            shuffle=False,
-            verbose=0,
-        )
+    learner.watchers = [*learner.watchers, recorder.watch]
+    end = last or training.epochs
+    looks = range(training.validate_every, end + 1, training.validate_every)
+    learner.fit(
+        shares_of(batches_from(state.step, recipe, splits), distribution),
+        validation_data=validation,
+        validation_steps=learner.evaluation_calls,
+        validation_freq=sorted({*looks, end}),
+        initial_epoch=state.epoch,
+        epochs=end,
+        # A call of the learner's trains a whole epoch.
+        steps_per_epoch=1,
+        callbacks=[recorder, *callbacks],
+        # The data set shuffles by itself.
+        shuffle=False,
+        verbose=0,
+    )
 
 
 def batches_from(step: int, recipe: Recipe, splits: Splits) -> tf.data.Dataset:

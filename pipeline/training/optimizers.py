@@ -105,7 +105,7 @@ class FusedSGD(keras.optimizers.SGD):
             accum=speed.handle,
             lr=tf.cast(learning_rate, variable.dtype),
             grad=tf.cast(gradient, variable.dtype),
-            momentum=tf.constant(self.momentum, variable.dtype),
+            momentum=tf.cast(self.momentum, variable.dtype),
             use_nesterov=self.nesterov,
         )
 

@@ -33,9 +33,10 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.decay = decay
 
     def __call__(self, step):
-        done = (keras.ops.cast(step, "float32") + 1) / self.steps
-        rising = done / max(self.warmup, 1 / self.steps)
-        fallen = keras.ops.clip((done - self.warmup) / (1 - self.warmup), 0, 1)
+        steps, warmup = (keras.ops.cast(each, "float32") for each in (self.steps, self.warmup))
+        done = (keras.ops.cast(step, "float32") + 1) / steps
+        rising = done / keras.ops.maximum(warmup, 1 / steps)
+        fallen = keras.ops.clip((done - warmup) / (1 - warmup), 0, 1)
         return self.peak * keras.ops.minimum(rising, self.share(fallen))
 
     def share(self, fallen):
