@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.flags import parse
-from pipeline.train_verbs import flag_value, taken_out
+from pipeline.train_verbs import flag_value, taken_out, whole_number
 from serving.errors import ConvoyError
 from serving.silence import muted
 
@@ -25,6 +25,7 @@ or comes from --over, which may be given several times:
 
 All flags, those of the recipe too: convoy tune fashion --help
 
+  --workers N         so many processes run trials, each on its share of the cores
   --resume SWEEP      go on with a search that was interrupted or killed"""
 
 
@@ -33,26 +34,35 @@ def tune(args: Sequence[str]) -> None:
     with muted():
         from pipeline.recipes import RECIPES
         from pipeline.tuning.space import require_suitable
-        from pipeline.tuning.sweep import Sweep, resume
+        from pipeline.tuning.sweep import Sweep, resume, work
         from pipeline.tuning.sweep import tune as search_for
         from pipeline.tuning.table import summary
+        from pipeline.tuning.workers import end_with_parent
 
-    resumed, words = taken_out(args, "--resume")
+    mine, words = taken_out(args, "--worker")
+    if mine is not None:
+        # Begun by a chief, not by people.
+        end_with_parent()
+        work(Sweep(Path(mine)))
+        return
+    resumed, words = taken_out(words, "--resume")
+    given, words = taken_out(words, "--workers")
+    workers = 1 if given is None else whole_number("--workers", given)
     if resumed is None and (not words or words[0] in ("-h", "--help")):
         print(TUNE_USAGE.format(recipes=", ".join(RECIPES)))
         return
     if resumed is not None:
         if words:
             raise ConvoyError(
-                "--resume takes no other flags: expected none, for the search goes on as it "
-                f"began, received `{' '.join(words)}`; leave them out."
+                "--resume takes no flags but --workers: expected no other, for the search goes on "
+                f"as it began, received `{' '.join(words)}`; leave them out."
             )
         sweep = Sweep(Path(resumed))
-        resume(sweep)
+        resume(sweep, workers)
     else:
         recipe, space, search = options_of(words)
         require_suitable(space, recipe)
-        sweep = search_for(recipe, space, search)
+        sweep = search_for(recipe, space, search, workers)
     print(summary(sweep))
 
 

@@ -59,6 +59,8 @@ class SweepOracle(keras_tuner.Oracle):
         self.seconds_before = 0.0
         self.refused: list[dict[str, Any]] = []
         self.verbose = 0
+        # Told of each trial that has ended.
+        self.heard: Callable[[Trial], None] = lambda trial: None
 
     @property
     def seconds(self) -> float:
@@ -86,6 +88,15 @@ class SweepOracle(keras_tuner.Oracle):
             trial = copy.copy(trial)
             trial.status = "STOPPED"
         return trial
+
+    @keras_tuner.synchronized
+    def end_trial(self, trial):
+        super().end_trial(trial)
+        # What was saved so far counts it as under way.
+        self.save()
+        trial = self.trials[trial.trial_id]
+        if not is_refused(trial):
+            self.heard(trial)
 
     def refuse(self, trial: Trial, reason: str) -> None:
         """End a trial that is not worth its training."""
@@ -160,8 +171,10 @@ class SweepOracle(keras_tuner.Oracle):
 
     def reload(self):
         self.set_state(json.loads(self.path.read_text(encoding="utf-8")))
-        # What was under way when the process ended comes first.
-        self._retry_queue += [each.trial_id for each in self.ongoing_trials.values()]
+        # What was under way when the process ended comes first; KerasTuner saves trials that end
+        # before it takes them from this list.
+        under_way = [each for each in self.ongoing_trials.values() if each.status == "RUNNING"]
+        self._retry_queue += [each.trial_id for each in under_way]
         self.ongoing_trials = {}
 
     def _save_trial(self, trial):

@@ -20,6 +20,7 @@ from pipeline.task import Classification
 from pipeline.tuning.costs import Costs
 from pipeline.tuning.oracles import (
     OWN,
+    Refusal,
     SweepOracle,
     decode,
     is_refused,
@@ -30,8 +31,9 @@ from pipeline.tuning.oracles import (
 from pipeline.tuning.search import Limits, Search
 from pipeline.tuning.source import source_of
 from pipeline.tuning.space import Space, parse, value_of, with_values
-from pipeline.tuning.tuner import RecipeTuner
+from pipeline.tuning.tuner import REASON, RecipeTuner
 from pipeline.tuning.workbench import Workbench
+from pipeline.tuning.workers import search_by
 from serving.errors import ConvoyError
 
 
@@ -94,13 +96,14 @@ class Outcome:
     """Why it was refused, or failed."""
 
 
-def tune(recipe: Recipe, space: Space, search: Search) -> Sweep:
+def tune(recipe: Recipe, space: Space, search: Search, workers: int = 1) -> Sweep:
     """Search for a better recipe.
 
     Args:
         recipe: the one to better; its own values are tried first.
         space: what may change.
         search: how to go about it.
+        workers: processes that run trials.
 
     Raises:
         ConvoyError: bad input, or nothing within the limits; nothing is left behind.
@@ -116,15 +119,37 @@ def tune(recipe: Recipe, space: Space, search: Search) -> Sweep:
         "provenance": provenance(),
     }
     write_json(sweep.search_json, content)
-    go_on(sweep, recipe, space, search, splits)
+    go_on(sweep, recipe, space, search, splits, workers)
     return sweep
 
 
-def resume(sweep: Sweep) -> None:
+def resume(sweep: Sweep, workers: int = 1) -> None:
     """Go on with a search that was interrupted or killed, as if it had not been.
 
     Raises:
         ConvoyError: it is no sweep, is at work, or its data have changed.
+    """
+    go_on(sweep, *recalled(sweep), workers)
+
+
+def work(sweep: Sweep) -> None:
+    """Run trials that a chief hands out, until it has no more.
+
+    Raises:
+        ConvoyError: it is no sweep, or its data have changed.
+    """
+    recipe, space, search, splits = recalled(sweep)
+    oracle = oracle_of(sweep, recipe, space, search, lambda values: None)
+    task = Classification(splits.labels)
+    tuner = RecipeTuner(oracle, recipe, space, sweep.folder)
+    tuner.search(Workbench(splits, task), splits, task)
+
+
+def recalled(sweep: Sweep) -> tuple[Recipe, Space, Search, Splits]:
+    """What a sweep is of, and its data.
+
+    Raises:
+        ConvoyError: it is no sweep, or its data have changed.
     """
     content = read(sweep)
     recipe = Recipe.from_dict(content["recipe"])
@@ -137,7 +162,15 @@ def resume(sweep: Sweep) -> None:
             f"the data of {sweep.folder} have changed: expected those it began with, received "
             f"others: {changed}; restore `{recipe.data.source}` or search again."
         )
-    go_on(sweep, recipe, space, search, splits)
+    return recipe, space, search, splits
+
+
+def oracle_of(
+    sweep: Sweep, recipe: Recipe, space: Space, search: Search, refusal: Refusal
+) -> SweepOracle:
+    """The oracle of a sweep, at its beginning."""
+    defaults = {name: value_of(recipe, name) for name in space}
+    return make_oracle(space, defaults, sweep.oracle_json, search, refusal, recipe.training.epochs)
 
 
 def read(sweep: Sweep) -> dict[str, Any]:
@@ -155,7 +188,9 @@ def read(sweep: Sweep) -> dict[str, Any]:
         ) from error
 
 
-def go_on(sweep: Sweep, recipe: Recipe, space: Space, search: Search, splits: Splits) -> None:
+def go_on(
+    sweep: Sweep, recipe: Recipe, space: Space, search: Search, splits: Splits, workers: int = 1
+) -> None:
     """Run trials until the search ends, and write what was found after each."""
     with alone(sweep.folder / ".lock", wait=False) as is_alone:
         if not is_alone:
@@ -163,21 +198,21 @@ def go_on(sweep: Sweep, recipe: Recipe, space: Space, search: Search, splits: Sp
                 f"{sweep.folder} is at work: expected a sweep that no process searches, received "
                 "one that another does; wait for it, or stop it first."
             )
-        costs = Costs(recipe, splits, search.limits)
-        defaults = {name: value_of(recipe, name) for name in space}
-        oracle = make_oracle(
-            space, defaults, sweep.oracle_json, search, costs.refusal, recipe.training.epochs
-        )
+        refusal = Costs(recipe, splits, search.limits).refusal
+        oracle = oracle_of(sweep, recipe, space, search, refusal)
         if sweep.oracle_json.exists():
             oracle.reload()
-        tuner = RecipeTuner(oracle, recipe, space, sweep.folder)
         task = Classification(splits.labels)
         with progress("searching", search.trials) as advance:
             tell = Teller(sweep, recipe, space, search, oracle, advance)
             tell.catch_up()
-            tuner.heard = tell
+            oracle.heard = tell
             try:
-                tuner.search(Workbench(splits, task), splits, task)
+                if workers > 1:
+                    search_by(workers, str(sweep.folder), oracle)
+                else:
+                    tuner = RecipeTuner(oracle, recipe, space, sweep.folder)
+                    tuner.search(Workbench(splits, task), splits, task)
             except KeyboardInterrupt:
                 way = f"go on with `convoy tune --resume {sweep.folder}`"
                 raise KeyboardInterrupt(way) from None
@@ -211,7 +246,7 @@ class Teller:
     @property
     def outcomes(self) -> list[Outcome]:
         """Every trial, the best first."""
-        return outcomes(self.oracle, self.space, self.recipe.training.epochs)
+        return outcomes(self.oracle, self.space, self.recipe.training.epochs, self.sweep)
 
     def catch_up(self) -> None:
         """Move the bar to where a resumed search is."""
@@ -267,7 +302,7 @@ def first_of(trial: Any, trials: dict[str, Any]) -> str:
     return first_of(trials[earlier], trials) if earlier else trial.trial_id
 
 
-def outcomes(oracle: SweepOracle, space: Space, epochs: int) -> list[Outcome]:
+def outcomes(oracle: SweepOracle, space: Space, epochs: int, sweep: Sweep) -> list[Outcome]:
     """How every trial went, the best first, those without a score last."""
     found = []
     for trial in oracle.trials.values():
@@ -281,7 +316,10 @@ def outcomes(oracle: SweepOracle, space: Space, epochs: int) -> list[Outcome]:
             fate = "pruned"
         score = trial.score if fate in ("completed", "pruned") else None
         values = decode(space, values_of(trial))
-        found.append(Outcome(trial.trial_id, fate, score, reached, values, trial.message))
+        reason = trial.message
+        if fate == "failed" and reason is None:
+            reason = (sweep.trials / trial.trial_id / REASON).read_text(encoding="utf-8")
+        found.append(Outcome(trial.trial_id, fate, score, reached, values, reason))
     return sorted(found, key=lambda each: (each.score is None, -(each.score or 0)))
 
 

@@ -1,12 +1,13 @@
 """KerasTuner's loop over trials, each of them a training of a recipe."""
 
-from collections.abc import Callable
+import time
 from pathlib import Path
 from typing import Any
 
 import keras_tuner
 
 from pipeline.data.splits import Splits
+from pipeline.files import write_text
 from pipeline.recipe import Recipe
 from pipeline.task import Classification
 from pipeline.tuning.oracles import OWN, SweepOracle, decode, values_of
@@ -15,6 +16,10 @@ from pipeline.tuning.space import Space, with_values
 from pipeline.tuning.trial import train_trial
 from pipeline.tuning.workbench import Workbench
 from serving.errors import ConvoyError
+
+SECONDS_IDLE = 0.5
+# In the folder of a trial: why it failed.
+REASON = "reason.txt"
 
 
 class RecipeTuner(keras_tuner.engine.base_tuner.BaseTuner):
@@ -30,8 +35,7 @@ class RecipeTuner(keras_tuner.engine.base_tuner.BaseTuner):
     def __init__(self, oracle: SweepOracle, recipe: Recipe, space: Space, folder: Path):
         super().__init__(oracle, directory=str(folder.parent), project_name=folder.name)
         self.recipe, self.space, self.folder = recipe, space, folder
-        # Told of each trial that has ended.
-        self.heard: Callable[[Any], None] = lambda trial: None
+        self.idle = False
 
     def run_trial(
         self, trial: Any, workbench: Workbench, splits: Splits, task: Classification
@@ -71,13 +75,20 @@ class RecipeTuner(keras_tuner.engine.base_tuner.BaseTuner):
             trial.status = "COMPLETED"
         except ConvoyError as error:
             trial.status, trial.message = "FAILED", str(error)
+            # The protocol between workers and their chief has no place for messages.
+            write_text(self.trial_folder(trial) / REASON, str(error))
 
-    def on_trial_end(self, trial):
-        super().on_trial_end(trial)
-        self.heard(trial)
+    def pre_create_trial(self):
+        # The oracle waits for what other workers do; ask again, but not at once.
+        if self.idle:
+            time.sleep(SECONDS_IDLE)
+        self.idle = True
+
+    def on_trial_begin(self, trial):
+        self.idle = False
 
     def save(self):
-        self.oracle.save()
+        """Do nothing: the oracle keeps all there is to keep."""
 
     def reload(self):
-        self.oracle.reload()
+        """Do nothing: the oracle is reloaded by who made it."""
