@@ -33,8 +33,9 @@ def tune(args: Sequence[str]) -> None:
     """Search for a better recipe: `convoy tune lenet --search.trials 20`."""
     with muted():
         from pipeline.recipes import RECIPES
+        from pipeline.tuning.folder import Sweep
         from pipeline.tuning.space import require_suitable
-        from pipeline.tuning.sweep import Sweep, resume, work
+        from pipeline.tuning.sweep import resume, work
         from pipeline.tuning.sweep import tune as search_for
         from pipeline.tuning.table import summary
         from pipeline.tuning.workers import end_with_parent

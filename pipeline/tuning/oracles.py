@@ -109,6 +109,10 @@ class SweepOracle(keras_tuner.Oracle):
         """How many of the trials were refused."""
         return sum(map(is_refused, self.trials.values()))
 
+    def refused_values(self, space: Space) -> list[dict[str, Any]]:
+        """What was refused before it became a trial, and why."""
+        return [{**each, "values": decode(space, each["values"])} for each in self.refused]
+
     def needed(self) -> set[str]:
         """Trials whose checkpoints may be asked for again."""
         return set()
@@ -272,7 +276,7 @@ def make_oracle(
     hyperparameters = HyperParameters()
     for name, values in space.items():
         declare(hyperparameters, name, values, defaults[name], search.oracle == "grid")
-    arguments = {
+    arguments: dict[str, Any] = {
         "path": path,
         "search": search,
         "refusal": decoded(space, refusal),
@@ -280,6 +284,9 @@ def make_oracle(
     }
     if search.oracle == "hyperband":
         return HyperbandOracle(max_epochs=epochs, **arguments)
+    if search.oracle == "bayesian":
+        # KerasTuner begins with three times as many by chance; few searches last as long.
+        arguments["num_initial_points"] = max(4, len(space))
     kinds = {"random": RandomOracle, "bayesian": BayesianOracle, "grid": GridOracle}
     return kinds[search.oracle](max_trials=search.trials, **arguments)
 

@@ -15,9 +15,11 @@ from pipeline.task import Classification
 from pipeline.training.fit import fit
 from pipeline.training.prepare import prepare
 from pipeline.tuning import sweep as sweeping
+from pipeline.tuning.folder import Sweep
 from pipeline.tuning.search import Limits, Search
 from pipeline.tuning.space import choice, log, value_of, with_values
-from pipeline.tuning.sweep import Sweep, go_on
+from pipeline.tuning.sweep import go_on
+from pipeline.tuning.teller import Teller
 from serving.errors import ConvoyError
 from tests.pipeline.stripes import stripe_splits
 
@@ -66,9 +68,9 @@ def interrupted(request, tmp_path_factory):
         if len(told) == 3:
             raise KeyboardInterrupt
 
-    original = sweeping.Teller.__call__
+    original = Teller.__call__
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweeping.Teller, "__call__", interrupt)
+        patch.setattr(Teller, "__call__", interrupt)
         with pytest.raises(KeyboardInterrupt, match="convoy tune --resume"):
             searched(folder, oracle=request.param, trials=6)
         sweep, trials = searched(folder, oracle=request.param, trials=6)
@@ -129,6 +131,10 @@ def test_what_costs_too_much_is_refused_before_it_is_trained(tmp_path):
             limits=Limits(max_parameters=most),
         )
         trained = [each for each in trials if each["fate"] != "refused"]
+        never_begun = json.loads(sweep.sweep_json.read_text())["never_begun"]
+        refused = [each["values"] for each in never_begun]
+        refused += [each["values"] for each in trials if each["fate"] == "refused"]
+        assert {each["network.width"] for each in refused} == {40, 50}
         assert {each["values"]["network.width"] for each in trained} <= {2, 3}
         assert {path.name for path in sweep.trials.iterdir()} <= {each["trial"] for each in trained}
 
