@@ -8,13 +8,16 @@ import runpy
 import numpy as np
 import pytest
 
+from models.fold import fold_batch_norm
 from pipeline.data.splits import Splits
+from pipeline.export.tflite import write_tflite
 from pipeline.recipe import Data, Recipe, Training, network
 from pipeline.run import Run, create_run
 from pipeline.task import Classification
 from pipeline.training.fit import fit
-from pipeline.training.prepare import prepare
+from pipeline.training.prepare import build, prepare
 from pipeline.tuning import sweep as sweeping
+from pipeline.tuning.costs import Costs
 from pipeline.tuning.folder import Sweep
 from pipeline.tuning.search import Limits, Search
 from pipeline.tuning.space import choice, log, value_of, with_values
@@ -151,6 +154,17 @@ def test_the_size_of_the_int8_file_is_known_before_a_training(tmp_path):
     )
     fates = {each["values"]["network.width"]: each["fate"] for each in trials}
     assert fates == {2: "completed", 8: "refused"}
+
+
+@pytest.mark.slow
+def test_an_untrained_network_s_int8_file_is_as_large_as_the_trained_one_s(tmp_path):
+    splits, task = stripe_splits(), Classification(("horizontal", "vertical"))
+    costs = Costs(recipe(), splits, Limits(max_bytes=1))
+    own = dataclasses.replace(recipe(), runs=tmp_path)
+    trained = fit(prepare(own, splits, task), own, splits, task, create_run(own))
+    file = tmp_path / "int8.tflite"
+    write_tflite(fold_batch_norm(trained), task, splits.train.images[:10], {"int8": file})
+    assert costs.bytes_of(build(own, splits)) == file.stat().st_size
 
 
 def test_trials_without_hope_end_early_and_the_best_does_not(tmp_path):
